@@ -1,0 +1,181 @@
+"""Every error that reelsift reports, as one tree.
+
+ReelsiftError
+├── InvalidRequest            INVALID_ARGUMENT     the request itself is wrong
+│   └── ProfileError              a profile or analyzer selection that cannot be run
+├── MediaError                INVALID_ARGUMENT     the bytes are not a video we can analyse
+│   ├── MediaUnreadable           no frame could be decoded
+│   ├── MediaTooLarge             a decoded frame or the file exceeds its limit
+│   ├── NoVideoStream             a container without video
+│   ├── UnsupportedFormat         a container outside the allow-list
+│   ├── UnsupportedCodec          a codec outside the allow-list
+│   └── Encrypted                 protected content
+├── SourceNotAllowed          PERMISSION_DENIED    a path outside the configured roots
+├── NotFound                  NOT_FOUND            no such analysis
+├── UploadOutOfOrder          FAILED_PRECONDITION  a chunk that does not continue the upload
+├── ResourceExhausted         RESOURCE_EXHAUSTED   a limit of this service, retry later
+│   ├── DecodeBudget              decoding took more than its budget (not retried)
+│   ├── QueueFull                 too many analyses at once
+│   └── DiskFull                  no room for the upload
+├── AnalysisCancelled         CANCELLED
+├── InternalError             INTERNAL             ours to mend
+│   └── DecoderCrashed            the decode worker died again and again on one media
+└── Unavailable               UNAVAILABLE          retry later
+    ├── Draining                  this server is going away
+    ├── InferenceUnavailable      Triton is down or a model will not load
+    └── SetupError                the installation lacks a part (says how to mend it)
+
+Each class knows its ``reason`` (stable, upper snake case), its gRPC status code and its HTTP status. ``detail`` holds plain
+facts for the client. Messages never carry a local path, an address or native error text.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class ReelsiftError(Exception):
+    """Root of the tree. ``str(error)`` is safe to show to a client."""
+
+    reason: ClassVar[str] = "INTERNAL"
+    grpc_code: ClassVar[str] = "INTERNAL"
+    http_status: ClassVar[int] = 500
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, **detail: str | int) -> None:
+        super().__init__(message)
+        self.detail: dict[str, str] = {key: str(value) for key, value in detail.items()}
+
+
+class InvalidRequest(ReelsiftError):
+    """A request that can never succeed as it is."""
+
+    reason, grpc_code, http_status = "INVALID_REQUEST", "INVALID_ARGUMENT", 400
+
+
+class ProfileError(InvalidRequest):
+    """A profile or analyzer selection that does not exist or contradicts itself."""
+
+    reason = "PROFILE_INVALID"
+
+
+class MediaError(ReelsiftError):
+    """The bytes are not a video that can be analysed."""
+
+    reason, grpc_code, http_status = "MEDIA_UNREADABLE", "INVALID_ARGUMENT", 422
+
+
+class MediaUnreadable(MediaError):
+    """No frame could be decoded."""
+
+
+class MediaTooLarge(MediaError):
+    """A decoded frame, or the file, is larger than the limit."""
+
+    reason, http_status = "MEDIA_TOO_LARGE", 413
+
+
+class NoVideoStream(MediaError):
+    """A readable container without a video stream."""
+
+    reason = "NO_VIDEO_STREAM"
+
+
+class UnsupportedFormat(MediaError):
+    """A container outside the allow-list (playlists and session descriptions among them)."""
+
+    reason, http_status = "UNSUPPORTED_FORMAT", 415
+
+
+class UnsupportedCodec(MediaError):
+    """A video codec outside the allow-list."""
+
+    reason, http_status = "UNSUPPORTED_CODEC", 415
+
+
+class Encrypted(MediaError):
+    """Protected content."""
+
+    reason = "ENCRYPTED"
+
+
+class SourceNotAllowed(ReelsiftError):
+    """A source outside the configured roots."""
+
+    reason, grpc_code, http_status = "SOURCE_NOT_ALLOWED", "PERMISSION_DENIED", 403
+
+
+class NotFound(ReelsiftError):
+    """No such analysis."""
+
+    reason, grpc_code, http_status = "NOT_FOUND", "NOT_FOUND", 404
+
+
+class UploadOutOfOrder(ReelsiftError):
+    """A chunk whose offset does not continue the stored upload; ``detail`` holds the expected offset."""
+
+    reason, grpc_code, http_status = "UPLOAD_OUT_OF_ORDER", "FAILED_PRECONDITION", 409
+
+
+class ResourceExhausted(ReelsiftError):
+    """A limit of this service was reached."""
+
+    reason, grpc_code, http_status, retryable = "RESOURCE_EXHAUSTED", "RESOURCE_EXHAUSTED", 429, True
+
+
+class DecodeBudget(ResourceExhausted):
+    """Decoding needed more time than its budget allows; a retry would meet the same limit."""
+
+    reason, http_status, retryable = "DECODE_BUDGET", 422, False
+
+
+class QueueFull(ResourceExhausted):
+    """Too many analyses run at once."""
+
+    reason = "QUEUE_FULL"
+
+
+class DiskFull(ResourceExhausted):
+    """No room for the upload."""
+
+    reason, http_status = "DISK_FULL", 507
+
+
+class AnalysisCancelled(ReelsiftError):
+    """The client cancelled, or its deadline passed."""
+
+    reason, grpc_code, http_status = "CANCELLED", "CANCELLED", 499
+
+
+class InternalError(ReelsiftError):
+    """A fault of ours."""
+
+
+class DecoderCrashed(InternalError):
+    """The decode worker died repeatedly at the same place of one media."""
+
+    reason = "DECODER_CRASHED"
+
+
+class Unavailable(ReelsiftError):
+    """Not now; try again."""
+
+    reason, grpc_code, http_status, retryable = "UNAVAILABLE", "UNAVAILABLE", 503, True
+
+
+class Draining(Unavailable):
+    """The server is shutting down and takes no new work."""
+
+    reason = "DRAINING"
+
+
+class InferenceUnavailable(Unavailable):
+    """Triton does not answer, or a model cannot be loaded."""
+
+    reason = "INFERENCE_UNAVAILABLE"
+
+
+class SetupError(Unavailable):
+    """The installation lacks a part; the message says which, and how to get it."""
+
+    reason, retryable = "SETUP_INCOMPLETE", False

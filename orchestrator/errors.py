@@ -25,7 +25,8 @@ ReelsiftError
     ├── InferenceUnavailable      Triton is down or a model will not load
     └── SetupError                the installation lacks a part (says how to mend it)
 
-Each class knows its ``reason`` (stable, upper snake case), its gRPC status code and its HTTP status. ``detail`` holds plain
+Each class knows its ``reason`` (stable, upper snake case), its gRPC status code and its HTTP status. ``detail`` holds
+plain
 facts for the client. Messages never carry a local path, an address or native error text.
 """
 

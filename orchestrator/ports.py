@@ -39,7 +39,13 @@ class MediaBytes(Protocol):
 
     @property
     def control_fd(self) -> int:
-        """Descriptor of a shared page, two little-endian int64: ``committed``, then 0 = growing, 1 = complete, 2 = aborted."""
+        """Descriptor of a shared page, two little-endian int64: ``committed``, then 0 = growing, 1 = complete, 2 =
+        aborted.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free the descriptors; may be called twice."""
         ...
 
 
@@ -85,7 +91,8 @@ class TapAdvanced:
 class DecodeFinished:
     """The last event of a session. ``end_pts`` is the exclusive end of the last frame.
 
-    ``partial`` when frames that the source promised are missing; ``first_bad_pts`` is where the first of them should have been (an estimate
+    ``partial`` when frames that the source promised are missing; ``first_bad_pts`` is where the first of them should
+    have been (an estimate
     when the source broke off). ``fault`` is the stable reason (see ``errors.py``) or ``None``.
     """
 
@@ -105,8 +112,10 @@ class DecodeSession(Protocol):
     def events(self) -> AsyncIterator[DecodeEvent]:
         """Events in order: ``MediaOpened``, then the others, ``DecodeFinished`` last.
 
-        A frame's ``TimelineGrew`` comes before any batch that holds it. The receiver of a ``FrameBatch`` holds its slot and must release it; the decoder
-        waits while every slot of a tap is held. Raises a :class:`~orchestrator.errors.MediaError` when no frame can be had,
+        A frame's ``TimelineGrew`` comes before any batch that holds it. The receiver of a ``FrameBatch`` holds its
+        slot and must release it; the decoder
+        waits while every slot of a tap is held. Raises a :class:`~orchestrator.errors.MediaError` when no frame can
+        be had,
         ``DecodeBudget`` or ``DecoderCrashed``.
         """
         ...
@@ -136,7 +145,9 @@ Outputs = Mapping[str, Tensor]
 
 
 class Inference(Protocol):
-    """Runs models. A request carries exactly ``batch(model)`` rows, so that a batch's make-up cannot change an answer."""
+    """Runs models. A request carries exactly ``batch(model)`` rows, so that a batch's make-up cannot change an
+    answer.
+    """
 
     async def infer(
         self,
@@ -148,8 +159,10 @@ class Inference(Protocol):
     ) -> Outputs:
         """Infer one batch.
 
-        ``inputs``: a ``Slot`` is passed by reference; its shape is ``(batch, *dims)`` of the model's config, or ``shapes[name]`` where the
-        config has variable dims. An array is copied. ``output_dims`` bounds the variable output dims (without the batch). Outputs are owned arrays
+        ``inputs``: a ``Slot`` is passed by reference; its shape is ``(batch, *dims)`` of the model's config, or
+        ``shapes[name]`` where the
+        config has variable dims. An array is copied. ``output_dims`` bounds the variable output dims (without the
+        batch). Outputs are owned arrays
         ``(batch, *dims)``. Raises ``InferenceUnavailable`` when retries are spent.
         """
         ...
@@ -178,9 +191,17 @@ class ResultStore(Protocol):
         ...
 
     async def append(self, analysis_id: str, event: AnalysisEvent) -> int:
-        """Append; returns the event's sequence number (1, 2, ...). Raises ``NotFound``, or ``InternalError`` after a final event."""
+        """Append; returns the event's sequence number (1, 2, ...). Raises ``NotFound``, or ``InternalError`` after a
+        final event.
+        """
+        ...
+
+    async def exists(self, analysis_id: str) -> bool:
+        """Whether the log was ever opened (and is still kept)."""
         ...
 
     def read(self, analysis_id: str, after: int = 0) -> AsyncIterator[tuple[int, AnalysisEvent]]:
-        """Events with a sequence number above ``after``, then those still to come, until the final one. Raises ``NotFound``."""
+        """Events with a sequence number above ``after``, then those still to come, until the final one. Raises
+        ``NotFound``.
+        """
         ...

@@ -1,6 +1,7 @@
 """Views, taps and batches: what a decoder delivers.
 
-A *view* is a picture size; a *tap* is a view with a sampling and a batch size, shared by every analyzer that asks for the same one;
+A *view* is a picture size; a *tap* is a view with a sampling and a batch size, shared by every analyzer that asks for
+the same one;
 a *batch* is one arena slot of a tap: uint8 RGB, ``[tap.batch, view.height, view.width, 3]``.
 """
 
@@ -53,7 +54,8 @@ class View:
 class Tap:
     """A stream of pictures out of the decoder.
 
-    ``reuse`` lets the decoder mark a picture that is nearly identical to an earlier one of its GOP (perceptual hash), so
+    ``reuse`` lets the decoder mark a picture that is nearly identical to an earlier one of its GOP (perceptual hash),
+    so
     that it is not inferred again.
     """
 
@@ -99,7 +101,8 @@ class Slot(Protocol):
 class FrameRow:
     """One sampled frame: its place in the slot, or the earlier frame whose answer it shares.
 
-    ``row`` is the row of the slot, or ``None`` when the picture equals that of frame ``same_as`` (always an earlier frame of the same tap).
+    ``row`` is the row of the slot, or ``None`` when the picture equals that of frame ``same_as`` (always an earlier
+    frame of the same tap).
     """
 
     index: int
@@ -116,7 +119,8 @@ class FrameRow:
 class FrameBatch:
     """Sampled frames of one tap, in rising order of index.
 
-    ``through``: every sampled frame with an index below it is in this batch or an earlier one. ``slot`` is ``None`` when no frame needs pixels. Rows of the slot
+    ``through``: every sampled frame with an index below it is in this batch or an earlier one. ``slot`` is ``None``
+    when no frame needs pixels. Rows of the slot
     beyond those used hold old pixels: their answers are ignored.
     """
 

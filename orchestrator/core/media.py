@@ -39,7 +39,8 @@ class DecodeLimits:
 class Ledger:
     """Every frame accounted for: ``expected == decoded + corrupt + dropped``.
 
-    ``source`` frames exist by the container's index (or by its packets, when there is no index); sampling wants ``expected`` of
+    ``source`` frames exist by the container's index (or by its packets, when there is no index); sampling wants
+    ``expected`` of
     them decoded (counted once, however many taps share one); ``skipped`` were left out because no tap wanted them.
     ``reused`` of the decoded were near-duplicates; ``redecoded`` were decoded again after a worker died.
     """

@@ -1,6 +1,7 @@
 """What an analysis answers: annotations, segments, and the events that carry them.
 
-Boxes are ``(x0, y0, x1, y1)`` normalised to 0..1 of the displayed picture. Scores are 0..1. Times are pts and frame indices of the source.
+Boxes are ``(x0, y0, x1, y1)`` normalised to 0..1 of the displayed picture. Scores are 0..1. Times are pts and frame
+indices of the source.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ class At:
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """How the shot that this segment belongs to was found. ``score`` is that of the cut at the segment's start; 1.0 at the media's start, 0.0 where a
+    """How the shot that this segment belongs to was found. ``score`` is that of the cut at the segment's start; 1.0
+    at the media's start, 0.0 where a
     long shot was split."""
 
     shot_index: int
@@ -45,7 +47,9 @@ class Shot:
 
 @dataclass(frozen=True, slots=True)
 class LabelScore:
-    """A class of the whole picture: mean and best score over the sampled frames (a frame that does not rank it counts as 0)."""
+    """A class of the whole picture: mean and best score over the sampled frames (a frame that does not rank it counts
+    as 0).
+    """
 
     label: str
     score: float
@@ -74,7 +78,9 @@ class ObjectTrack:
 
 @dataclass(frozen=True, slots=True)
 class TextLine:
-    """A line of on-screen text, from its first to its last sampled frame inside the segment; ``box`` and ``score`` are of the best reading."""
+    """A line of on-screen text, from its first to its last sampled frame inside the segment; ``box`` and ``score``
+    are of the best reading.
+    """
 
     text: str
     score: float
@@ -120,9 +126,7 @@ class Similarity:
     vector: tuple[float, ...]
 
 
-Value = (
-    Shot | tuple[LabelScore, ...] | tuple[ObjectTrack, ...] | tuple[TextLine, ...] | Faces | Moderation | Similarity
-)
+Value = Shot | tuple[LabelScore, ...] | tuple[ObjectTrack, ...] | tuple[TextLine, ...] | Faces | Moderation | Similarity
 
 
 @dataclass(frozen=True, slots=True)

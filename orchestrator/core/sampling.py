@@ -1,7 +1,9 @@
 """Which frames an analyzer looks at: pure, exact, and anchored at the first frame of the media.
 
-With ``fps`` given, ticks lie at ``k / fps`` seconds after the first frame; the frame that answers a tick is the first one shown at or
-after it. One frame may answer several ticks (a slow source) and is then taken once. Nothing depends on where decoding began, so an analysis that resumes
+With ``fps`` given, ticks lie at ``k / fps`` seconds after the first frame; the frame that answers a tick is the first
+one shown at or
+after it. One frame may answer several ticks (a slow source) and is then taken once. Nothing depends on where decoding
+began, so an analysis that resumes
 in the middle picks the same frames as one that ran through.
 """
 
@@ -30,7 +32,9 @@ class Sampling:
         ) + 1
 
     def takes(self, pts: int, previous_pts: int | None, start_pts: int, time_base: Fraction) -> bool:
-        """Whether the frame at ``pts`` is taken, where ``previous_pts`` is the frame shown before it (``None`` for the first)."""
+        """Whether the frame at ``pts`` is taken, where ``previous_pts`` is the frame shown before it (``None`` for
+        the first).
+        """
         if self.fps is None or previous_pts is None:
             return True
         return self.ticks(pts - start_pts, time_base) > self.ticks(previous_pts - start_pts, time_base)

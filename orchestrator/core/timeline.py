@@ -1,6 +1,7 @@
 """Exact media time.
 
-Media time is ``pts`` (integer) in units of ``time_base`` (a :class:`~fractions.Fraction` of a second). Nanoseconds are derived,
+Media time is ``pts`` (integer) in units of ``time_base`` (a :class:`~fractions.Fraction` of a second). Nanoseconds
+are derived,
 rounded down. Intervals are half-open ``[start, end)``. Frame indices count displayed frames in pts order from 0.
 """
 

@@ -1,0 +1,85 @@
+"""What an analyzer is.
+
+An analyzer looks at the pictures of one tap, asks models about them, and sums up a segment. The pipeline owns order,
+retries, near-duplicates and
+backpressure; an analyzer holds none of that. One instance serves one analysis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Generic, Protocol, TypeVar
+
+from orchestrator.analyzers.batch import PictureBatch
+from orchestrator.core.frames import Tap
+from orchestrator.core.media import MediaInfo
+from orchestrator.core.results import At, Thumbnail, Value
+from orchestrator.core.segmenting import PlannedSegment
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Observation(Generic[T]):
+    """What was seen in one sampled frame; ``reused`` when a near-duplicate was seen instead."""
+
+    at: At
+    value: T
+    reused: bool
+
+
+class Analyzer(Protocol[T]):
+    """One kind of answer about a segment."""
+
+    @property
+    def name(self) -> str:
+        """Name in profiles and results."""
+        ...
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Models it may ask."""
+        ...
+
+    @property
+    def tap(self) -> Tap:
+        """The pictures it looks at."""
+        ...
+
+    def open(self, media: MediaInfo) -> None:
+        """Called once, before the first batch."""
+        ...
+
+    async def analyze(self, batch: PictureBatch) -> Sequence[T]:
+        """What is seen in each of ``batch.pictures``, in their order. Batches may overlap in time: keep no state
+        here.
+        """
+        ...
+
+    def close(self, segment: PlannedSegment, seen: Sequence[Observation[T]]) -> Value | Thumbnail | None:
+        """Sum up a segment from its observations in frame order. Called in segment order; ``None`` when there is
+        nothing to say.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SampledOptions:
+    """Options that every sampling analyzer has.
+
+    ``fps``: pictures per second of media, 0 = every frame. ``reuse``: share the answer of a near-duplicate picture.
+    """
+
+    fps: float = 1.0
+    reuse: bool = True
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.fps <= 240:
+            raise ValueError(f"fps is 0 (every frame) to 240, got {self.fps}")
+
+    @property
+    def rate(self) -> Fraction | None:
+        """Exact rate for a ``Sampling``."""
+        return Fraction(self.fps).limit_denominator(1000) if self.fps else None

@@ -1,0 +1,89 @@
+"""Objects: what is where, followed through a shot."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.analyzers.base import Observation, SampledOptions
+from orchestrator.analyzers.batch import PictureBatch
+from orchestrator.analyzers.tracking import Tracker
+from orchestrator.core.frames import Tap, View
+from orchestrator.core.media import MediaInfo
+from orchestrator.core.results import ObjectTrack, TrackPoint
+from orchestrator.core.sampling import Sampling
+from orchestrator.core.segmenting import PlannedSegment
+
+VIEW = View(300, 300)
+BATCH = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Options(SampledOptions):
+    """``min_score``: of a detection that may start a track; weaker ones only go on with one.
+
+    ``lost_seconds``: how long a track waits for its object to come back.
+    """
+
+    fps: float = 2.0
+    min_score: float = 0.45
+    lost_seconds: float = 1.5
+
+
+@dataclass(frozen=True, slots=True)
+class Detections:
+    """Objects of one picture: boxes ``[n, 4]`` (0..1), scores ``[n]``, classes ``[n]``."""
+
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    classes: NDArray[np.int32]
+
+
+class Objects:
+    """Detections of the model ``objects``, joined to tracks by ByteTrack. Tracks begin anew with every shot."""
+
+    name = "objects"
+    models = ("objects",)
+
+    def __init__(self, options: Options, names: Sequence[str]) -> None:
+        self._options = options
+        self._names = names
+        self._time_base = Fraction(1, 1000)
+        self._tracker = Tracker(options.min_score, options.lost_seconds)
+        self.tap = Tap(VIEW, Sampling(options.rate), BATCH, options.reuse)
+
+    def open(self, media: MediaInfo) -> None:
+        """Learn the clock that the tracker's motion model runs on."""
+        self._time_base = media.time_base
+
+    async def analyze(self, batch: PictureBatch) -> Sequence[Detections]:
+        """Detections per picture."""
+        out = await batch.infer("objects")
+        found = []
+        for boxes, scores, classes in zip(out["boxes"], out["scores"], out["classes"], strict=True):
+            valid = classes >= 0
+            found.append(Detections(boxes[valid], scores[valid], classes[valid]))
+        return found
+
+    def close(self, segment: PlannedSegment, seen: Sequence[Observation[Detections]]) -> tuple[ObjectTrack, ...] | None:
+        """The tracks with their points inside the segment, strongest first."""
+        if segment.starts_shot:
+            self._tracker.reset()
+        points: dict[tuple[int, int], list[TrackPoint]] = defaultdict(list)
+        for observation in seen:
+            found, at = observation.value, observation.at
+            seconds = float(at.pts * self._time_base)
+            for track, row in self._tracker.update(found.boxes, found.scores, found.classes, seconds):
+                box = tuple(float(value) for value in found.boxes[row])
+                point = TrackPoint(at, (box[0], box[1], box[2], box[3]), float(found.scores[row]))
+                points[track, int(found.classes[row])].append(point)
+        tracks = [
+            ObjectTrack(track, self._names[label], max(point.score for point in line), tuple(line))
+            for (track, label), line in points.items()
+        ]
+        return tuple(sorted(tracks, key=lambda track: (-track.score, track.track_id)))

@@ -1,0 +1,145 @@
+"""Shots: the cuts that segments begin and end on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.core.frames import FrameBatch, Tap, View
+from orchestrator.core.sampling import EVERY_FRAME
+from orchestrator.core.segmenting import Boundary
+from orchestrator.core.shots import CORE, LAG, LEAD, CutFinder, Gate, Thumbnails, Window
+from orchestrator.ports import Inference
+
+VIEW = View(48, 27)
+BATCH = 25  # windows begin and end on multiples of 25 frames: no thumbnail waits for nothing
+IN_FLIGHT = 2
+
+Found = Callable[[list[Boundary], int], None]
+Scores = NDArray[np.float32]
+QUIET: Scores = np.zeros(CORE, np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """``threshold``: score of a cut. ``gate_step`` and ``gate_drift``: see ``core.shots.Gate``."""
+
+    threshold: float = 0.5
+    gate_step: float = 3.0
+    gate_drift: float = 6.0
+
+
+class Shots:
+    """TransNetV2 through the model ``shots``, behind a gate that spares quiet windows.
+
+    ``feed`` and ``finish`` are called in order; ``found`` is called with new cuts and the frame below which none can
+    follow.
+    """
+
+    name = "shots"
+    models = ("shots",)
+    tap = Tap(VIEW, EVERY_FRAME, BATCH)
+
+    def __init__(self, options: Options) -> None:
+        self._gate = Gate(options.gate_step, options.gate_drift)
+        self._cuts = CutFinder(options.threshold)
+        self._thumbnails = _Thumbnails()
+        self._next_window = 0
+        self._pending: deque[tuple[Window, asyncio.Task[Scores] | None]] = deque()
+        self.windows_inferred = 0
+        self.windows_quiet = 0
+
+    async def feed(self, batch: FrameBatch, inference: Inference, found: Found) -> None:
+        """Take the next thumbnails; waits while ``IN_FLIGHT`` windows are with the model. The slot is free on
+        return.
+        """
+        if batch.slot is not None:
+            pixels = batch.slot.array((BATCH, VIEW.height, VIEW.width, 3))
+            for row in batch.rows:
+                if row.row is not None:
+                    self._thumbnails.put(row.index, pixels[row.row])
+        self._thumbnails.fill(batch.through)
+        await self._run(inference, found, None)
+
+    async def finish(self, frames: int, inference: Inference, found: Found) -> None:
+        """No thumbnail follows; the media has ``frames`` frames."""
+        self._thumbnails.fill(frames)
+        await self._run(inference, found, frames)
+        await self._drain(found, 0, frames)
+
+    def cancel(self) -> None:
+        """Drop what is in flight."""
+        for _, task in self._pending:
+            if task is not None:
+                task.cancel()
+
+    async def _run(self, inference: Inference, found: Found, total: int | None) -> None:
+        """Start every window that is ready; ``total`` is the number of frames of the media once it is known."""
+        while (window := Window(self._next_window)).ready(frames := len(self._thumbnails), total is not None):
+            self._next_window += 1
+            if self._gate.opens(self._thumbnails.range(*window.gate_range(frames))):
+                self.windows_inferred += 1
+                ask = self._infer(inference, self._thumbnails.pick(window.indices(frames)))
+                self._pending.append((window, asyncio.ensure_future(ask)))
+            else:
+                self.windows_quiet += 1
+                self._pending.append((window, None))
+            self._thumbnails.forget(window.core_end - max(LEAD, LAG))
+            await self._drain(found, IN_FLIGHT, total)
+
+    async def _infer(self, inference: Inference, thumbnails: Thumbnails) -> Scores:
+        answer = await inference.infer("shots", {"frames": thumbnails[None]})
+        return np.asarray(answer["cut"][0, LEAD : LEAD + CORE], np.float32)
+
+    async def _drain(self, found: Found, keep: int, total: int | None) -> None:
+        """Take answers in order; wait until at most ``keep`` windows are in flight."""
+        while self._pending:
+            window, task = self._pending[0]
+            in_flight = sum(1 for _, other in self._pending if other is not None)
+            if task is not None and not task.done() and in_flight <= keep:
+                return
+            scores = QUIET if task is None else await task
+            self._pending.popleft()
+            last = total is not None and window.core_end >= total
+            cuts = self._cuts.feed(scores if total is None else scores[: total - window.core_start], last=last)
+            found(cuts, self._cuts.settled)
+
+
+class _Thumbnails:
+    """Consecutive thumbnails from ``base`` on; a frame that never came repeats its neighbour."""
+
+    def __init__(self) -> None:
+        self._base = 0
+        self._frames: list[Thumbnails] = []
+
+    def __len__(self) -> int:
+        """Frames known since the media's start."""
+        return self._base + len(self._frames)
+
+    def put(self, index: int, picture: Thumbnails) -> None:
+        copy = picture.copy()
+        while len(self) < index:
+            self._frames.append(self._frames[-1] if self._frames else copy)
+        self._frames.append(copy)
+
+    def fill(self, through: int) -> None:
+        while self._frames and len(self) < through:
+            self._frames.append(self._frames[-1])
+
+    def range(self, start: int, end: int) -> Thumbnails:
+        return np.stack(self._frames[max(0, start - self._base) : end - self._base])
+
+    def pick(self, indices: NDArray[np.int64]) -> Thumbnails:
+        return np.stack([self._frames[index - self._base] for index in indices.tolist()])
+
+    def forget(self, below: int) -> None:
+        drop = max(0, below - self._base)
+        # The last frame stays: it fills gaps and pads the end.
+        drop = min(drop, len(self._frames) - 1)
+        del self._frames[:drop]
+        self._base += drop

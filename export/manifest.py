@@ -1,0 +1,91 @@
+"""manifest.json: what a version folder holds, where it came from and how it was checked."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from export.fetch import sha256_of
+from export.parity import Parity
+from export.recipe import recipe_digest
+from export.spec import ModelSpec, TensorSpec
+
+MODEL_FILE = "model.onnx"
+MANIFEST_FILE = "manifest.json"
+_TOOLS = ("onnx", "onnxruntime", "onnxslim", "numpy", "torch")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The part of a manifest that says whether a version folder is current."""
+
+    name: str
+    version: int
+    digest: str
+    recipe: str
+
+
+def version_folder(repository: Path, spec: ModelSpec) -> Path:
+    """model_repository/NAME/VERSION."""
+    return repository / spec.name / str(spec.version)
+
+
+def read(folder: Path) -> Manifest | None:
+    """Return the manifest of a version folder, None when it is missing or not one."""
+    try:
+        data = json.loads((folder / MANIFEST_FILE).read_bytes())
+        return Manifest(data["name"], data["version"], data["digest"], data["recipe"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def is_current(repository: Path, spec: ModelSpec) -> bool:
+    """Whether the version folder holds what this spec's recipe makes, byte for byte as it was written."""
+    folder = version_folder(repository, spec)
+    manifest = read(folder)
+    model = folder / MODEL_FILE
+    if manifest is None or not model.exists() or manifest.recipe != recipe_digest(spec):
+        return False
+    return manifest.digest == sha256_of(model)
+
+
+def write(folder: Path, spec: ModelSpec, parity: Parity) -> None:
+    """Write the manifest of the model file that lies in the folder; it appears whole or not at all."""
+    document = {
+        "name": spec.name,
+        "version": spec.version,
+        "description": spec.architecture,
+        "digest": sha256_of(folder / MODEL_FILE),
+        "recipe": recipe_digest(spec),
+        "licence": spec.licence,
+        "sources": [asdict(s) for s in spec.sources],
+        "tools": {tool: version(tool) for tool in _TOOLS},
+        "parity": _parity(parity),
+        "max_batch_size": spec.max_batch_size,
+        "inputs": [_tensor(t) for t in spec.inputs],
+        "outputs": [_tensor(t) for t in spec.outputs],
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    staging = folder / (MANIFEST_FILE + ".new")
+    staging.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(staging, folder / MANIFEST_FILE)
+
+
+def _tensor(tensor: TensorSpec) -> dict[str, Any]:
+    return {"name": tensor.name, "dtype": tensor.dtype, "dims": list(tensor.dims)}
+
+
+def _parity(parity: Parity) -> dict[str, Any]:
+    """The headline is the output that came nearest to its tolerance; every output is listed below it."""
+    return {
+        "method": parity.method,
+        "max_abs_error": parity.worst.max_abs_error,
+        "tolerance": parity.worst.tolerance,
+        "frames": parity.frames,
+        "outputs": [asdict(o) for o in parity.outputs],
+    }

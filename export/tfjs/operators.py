@@ -1,0 +1,193 @@
+"""The TensorFlow operators that our models use, each as a function that writes ONNX nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from export.errors import BuildError
+from export.tfjs.convert import Converter, Tensor, as_float, per_channel
+from export.tfjs.reader import Node
+
+_ELEMENTWISE = {
+    "Add": "Add",
+    "AddV2": "Add",
+    "BiasAdd": "Add",
+    "Sub": "Sub",
+    "Mul": "Mul",
+    "Maximum": "Max",
+    "Minimum": "Min",
+}
+_UNARY = {"Relu": "Relu", "Sigmoid": "Sigmoid", "Exp": "Exp"}
+
+
+def wanted_inputs(node: Node) -> tuple[str, ...]:
+    """The inputs that must be written before a node.
+
+    A Pack is only ever the shape of a Reshape here, and its first element, the batch size, is not needed: it is
+    copied from the input. So the arithmetic that computes it stays unwritten.
+    """
+    return node.inputs[1:] if node.op == "Pack" else node.inputs
+
+
+def emit(c: Converter, node: Node) -> Tensor:
+    """Write one node; BuildError for an operator, or a use of one, that is not understood."""
+    if node.op in _ELEMENTWISE:
+        return _elementwise(c, node, _ELEMENTWISE[node.op], [c.input(node, i) for i in range(2)])
+    if node.op in _UNARY:
+        only = c.input(node, 0)
+        return Tensor(c.graph.op(_UNARY[node.op], only.name), only.channels_first)
+    writer = _WRITERS.get(node.op)
+    if writer is None:
+        raise BuildError(f"operator {node.op!r} of {node.name!r} is not supported")
+    return writer(c, node)
+
+
+def _elementwise(c: Converter, node: Node, kind: str, operands: list[Tensor]) -> Tensor:
+    pictures = any(o.channels_first for o in operands)
+    names = []
+    for operand in operands:
+        if operand.value is not None:
+            names.append(c.graph.const(per_channel(operand.value) if pictures else operand.value))
+        elif pictures and not operand.channels_first:
+            raise BuildError(
+                f"{node.op} {node.name!r} mixes a picture with a computed tensor of another layout"
+            )
+        else:
+            names.append(operand.name)
+    return Tensor(c.graph.op(kind, *names), pictures)
+
+
+def _sum(c: Converter, node: Node) -> Tensor:
+    total = c.input(node, 0)
+    for position in range(1, len(node.inputs)):
+        total = _elementwise(c, node, "Add", [total, c.input(node, position)])
+    return total
+
+
+def _relu6(c: Converter, node: Node) -> Tensor:
+    only = c.input(node, 0)
+    return Tensor(_clip(c, only.name, 0.0, 6.0), only.channels_first)
+
+
+def _clip(c: Converter, tensor: str, low: float, high: float) -> str:
+    return c.graph.op("Clip", tensor, c.graph.floats(low), c.graph.floats(high))
+
+
+def _convolution(c: Converter, node: Node) -> Tensor:
+    """Conv2D, DepthwiseConv2dNative and their fused forms. Kernels are [h, w, in, out] or [h, w, in, multiplier]."""
+    if node.text("data_format", "NHWC") != "NHWC":
+        raise BuildError(f"{node.op} {node.name!r} is not NHWC")
+    kernel = c.constant(node, 1)
+    depthwise = "Depthwise" in node.op
+    if depthwise:
+        height, width, channels, multiplier = kernel.shape
+        weights = kernel.transpose(2, 3, 0, 1).reshape(channels * multiplier, 1, height, width)
+    else:
+        weights, channels = kernel.transpose(3, 2, 0, 1), 1
+    fused = node.texts("fused_ops")
+    if any(f not in ("BiasAdd", "Relu", "Relu6") for f in fused):
+        raise BuildError(f"{node.op} {node.name!r} fuses {fused}")
+    inputs = [c.channels_first(c.input(node, 0)), c.graph.const(as_float(weights))]
+    if "BiasAdd" in fused:
+        inputs.append(c.graph.const(as_float(c.constant(node, 2))))
+    result = c.graph.op(
+        "Conv",
+        *inputs,
+        group=channels if depthwise else 1,
+        kernel_shape=list(weights.shape[2:]),
+        strides=node.integers("strides")[1:3],
+        dilations=(node.integers("dilations") or [1, 1, 1, 1])[1:3],
+        auto_pad=_auto_pad(node),
+    )
+    if "Relu" in fused:
+        result = c.graph.op("Relu", result)
+    if "Relu6" in fused:
+        result = _clip(c, result, 0.0, 6.0)
+    return Tensor(result, channels_first=True)
+
+
+def _auto_pad(node: Node) -> str:
+    padding = node.text("padding")
+    if padding not in ("SAME", "VALID"):
+        raise BuildError(f"{node.op} {node.name!r} pads {padding!r}")
+    return "SAME_UPPER" if padding == "SAME" else "VALID"
+
+
+def _batch_normalisation(c: Converter, node: Node) -> Tensor:
+    parameters = [c.graph.const(as_float(c.constant(node, i))) for i in range(1, 5)]
+    epsilon = node.number("epsilon", 1e-4)
+    picture = c.channels_first(c.input(node, 0))
+    return Tensor(
+        c.graph.op("BatchNormalization", picture, *parameters, epsilon=epsilon), channels_first=True
+    )
+
+
+def _max_pool(c: Converter, node: Node) -> Tensor:
+    picture = c.channels_first(c.input(node, 0))
+    kernel, strides = node.integers("ksize")[1:3], node.integers("strides")[1:3]
+    pooled = c.graph.op("MaxPool", picture, kernel_shape=kernel, strides=strides, auto_pad=_auto_pad(node))
+    return Tensor(pooled, channels_first=True)
+
+
+def _pad(c: Converter, node: Node) -> Tensor:
+    before_after = c.constant(node, 1)[[0, 3, 1, 2]].T.reshape(-1)
+    picture = c.channels_first(c.input(node, 0))
+    return Tensor(c.graph.op("Pad", picture, c.graph.ints(*map(int, before_after))), channels_first=True)
+
+
+def _mean(c: Converter, node: Node) -> Tensor:
+    axes = sorted(int(a) for a in np.atleast_1d(c.constant(node, 1)))
+    if axes != [1, 2] or node.flag("keep_dims"):
+        raise BuildError(f"Mean {node.name!r} over {axes}: only over height and width")
+    return Tensor(c.graph.op("ReduceMean", c.channels_first(c.input(node, 0)), axes=[2, 3], keepdims=0))
+
+
+def _pack(c: Converter, node: Node) -> Tensor:
+    """The shape [batch, ...]: 0 stands for "as the input's", which is what a Reshape of ONNX understands."""
+    return Tensor(
+        value=np.array([0, *(int(c.constant(node, i)) for i in range(1, len(node.inputs)))], np.int64)
+    )
+
+
+def _reshape(c: Converter, node: Node) -> Tensor:
+    """A constant batch of 1, as converters write it, becomes the input's batch as well."""
+    shape = [int(d) for d in c.constant(node, 1)]
+    if shape[0] not in (0, 1) or min(shape[1:]) < 1:
+        raise BuildError(f"Reshape {node.name!r} to {shape} does not keep the batch")
+    return Tensor(c.graph.op("Reshape", c.channels_last(c.input(node, 0)), c.graph.ints(0, *shape[1:])))
+
+
+def _concat(c: Converter, node: Node) -> Tensor:
+    last = len(node.inputs) - 1
+    parts = [c.channels_last(c.input(node, i)) for i in range(last)]
+    return Tensor(c.graph.op("Concat", *parts, axis=int(c.constant(node, last))))
+
+
+def _squeeze(c: Converter, node: Node) -> Tensor:
+    axes = node.integers("squeeze_dims") or node.integers("axis")
+    return Tensor(c.graph.op("Squeeze", c.channels_last(c.input(node, 0)), c.graph.ints(*axes)))
+
+
+def _identity(c: Converter, node: Node) -> Tensor:
+    return c.input(node, 0)
+
+
+_WRITERS: dict[str, Callable[[Converter, Node], Tensor]] = {
+    "AddN": _sum,
+    "Relu6": _relu6,
+    "Conv2D": _convolution,
+    "_FusedConv2D": _convolution,
+    "DepthwiseConv2dNative": _convolution,
+    "FusedDepthwiseConv2dNative": _convolution,
+    "FusedBatchNorm": _batch_normalisation,
+    "MaxPool": _max_pool,
+    "Pad": _pad,
+    "Mean": _mean,
+    "Pack": _pack,
+    "Reshape": _reshape,
+    "ConcatV2": _concat,
+    "Squeeze": _squeeze,
+    "Identity": _identity,
+}

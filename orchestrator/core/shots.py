@@ -36,9 +36,7 @@ class Gate:
     drift: float
 
     def opens(self, thumbnails: Thumbnails) -> bool:
-        """Whether consecutive ``thumbnails`` ``[n, 27, 48, 3]`` (a window's core, one frame before and ``LAG`` around
-        it) may hold a cut.
-        """
+        """Whether consecutive ``thumbnails`` ``[n, 27, 48, 3]`` (those of ``Window.gate_range``) may hold a cut."""
         frames = thumbnails.astype(np.int16)
         if len(frames) < 2:
             return False
@@ -76,8 +74,10 @@ class Window:
         return np.clip(np.arange(first, first + WINDOW), 0, frames - 1)
 
     def gate_range(self, frames: int) -> tuple[int, int]:
-        """Frames ``[start, end)`` that the gate compares."""
-        return max(0, self.core_start - LAG), min(frames, self.core_end + LAG + 1)
+        """Frames ``[start, end)`` that the gate compares: a transition with its middle in the core shows itself half
+        of ``LAG`` around it.
+        """
+        return max(0, self.core_start - LAG // 2), min(frames, self.core_end + LAG // 2 + 1)
 
 
 class CutFinder:

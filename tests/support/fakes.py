@@ -1,0 +1,141 @@
+"""Fakes of our own ports, for unit tests alone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from orchestrator.core.frames import FrameBatch, FrameRow, Tap
+from orchestrator.core.media import Ledger, MediaInfo
+from orchestrator.core.results import AnalysisEvent, ModelVersion
+
+
+class FakeSlot:
+    """Plain memory that counts its holders."""
+
+    def __init__(self, pixels: np.ndarray) -> None:
+        self.pixels = np.ascontiguousarray(pixels)
+        self.holders = 1
+
+    @property
+    def nbytes(self) -> int:
+        return self.pixels.nbytes
+
+    def array(self, shape: tuple[int, ...], dtype: str = "uint8", offset: int = 0) -> np.ndarray:
+        assert self.holders > 0, "read after release"
+        flat = self.pixels.reshape(-1).view(np.uint8)[offset:]
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        return flat[:size].view(dtype).reshape(shape)
+
+    def part(self, offset: int, nbytes: int) -> FakeSlot:
+        return FakeSlot(self.pixels.reshape(-1)[offset : offset + nbytes])
+
+    def retain(self) -> None:
+        self.holders += 1
+
+    def release(self) -> None:
+        assert self.holders > 0, "released more often than held"
+        self.holders -= 1
+
+
+@dataclass
+class FakeInference:
+    """Answers by plain functions of the frames; counts requests."""
+
+    models: Mapping[str, tuple[int, Callable[[np.ndarray], dict[str, np.ndarray]]]]
+    views: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    delay: Callable[[], float] = lambda: 0.0
+    requests: list[str] = field(default_factory=list)
+
+    async def infer(self, model: str, inputs: Mapping[str, Any], **_: Any) -> Mapping[str, np.ndarray]:
+        self.requests.append(model)
+        rows, answer = self.models[model]
+        frames = inputs["frames"]
+        if not isinstance(frames, np.ndarray):
+            frames = frames.array((rows, *self.views[model]))
+        assert len(frames) == rows, f"{model} takes exactly {rows} rows"
+        frames = frames.copy()
+        await asyncio.sleep(self.delay())
+        return answer(frames)
+
+    def batch(self, model: str) -> int:
+        return self.models[model][0]
+
+    def version(self, model: str) -> ModelVersion:
+        return ModelVersion(model, "1", "0" * 64)
+
+    async def ready(self, models: Sequence[str]) -> None:
+        for model in models:
+            assert model in self.models
+
+
+class ScriptedDecoder:
+    """Plays a list of events, and remembers who hurried it."""
+
+    def __init__(self, events: Sequence[Any], failure: Exception | None = None) -> None:
+        self.script, self.failure, self.hurried = events, failure, []
+
+    @asynccontextmanager
+    async def open(self, source: Any, request: Any) -> AsyncIterator[ScriptedDecoder]:
+        yield self
+
+    async def events(self) -> AsyncIterator[Any]:
+        for event in self.script:
+            await asyncio.sleep(0)
+            yield event
+        if self.failure is not None:
+            raise self.failure
+
+    def hurry(self, through: int) -> None:
+        self.hurried.append(through)
+
+    def ledger(self) -> Ledger:
+        return Ledger()
+
+
+def batch(
+    tap: Tap,
+    indices: Sequence[int],
+    through: int,
+    level: Callable[[int], int] = int,
+    same: Mapping[int, int] | None = None,
+) -> FrameBatch:
+    """Flat gray pictures; frame ``i`` has the gray ``level(i)``; ``same`` maps repeated frames to their source."""
+    same = same or {}
+    pixels = np.zeros((tap.batch, tap.view.height, tap.view.width, 3), np.uint8)
+    rows, used = [], 0
+    for index in indices:
+        if index in same:
+            rows.append(FrameRow(index, index * 40, None, same[index]))
+        else:
+            pixels[used] = level(index)
+            rows.append(FrameRow(index, index * 40, used))
+            used += 1
+    return FrameBatch(tap, tuple(rows), through, FakeSlot(pixels) if used else None)
+
+
+class Events(list[AnalysisEvent]):
+    """Collects what an analysis emits."""
+
+    async def emit(self, event: AnalysisEvent) -> None:
+        self.append(event)
+
+    def of(self, kind: type) -> list[Any]:
+        return [event for event in self if isinstance(event, kind)]
+
+
+def media(**changes: Any) -> MediaInfo:
+    """A 1280x720 video at 25 frames per second with a clock of milliseconds."""
+    from fractions import Fraction
+
+    facts: dict[str, Any] = {
+        "container": "mov", "codec": "h264", "width": 1280, "height": 720, "rotation": 0, "time_base": Fraction(1,
+        1000),
+        "start_pts": 0, "duration_ns": None, "average_rate": Fraction(25),
+    }  # fmt: skip
+    return MediaInfo(**(facts | changes))

@@ -1,0 +1,82 @@
+"""The gRPC calls that reelsift makes to one Triton, over the raw generated stub.
+
+``tritonclient``'s own ``InferInput`` objects and result wrappers are not used: see ``transport.py`` for what that saves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from urllib.request import urlopen
+
+import grpc
+import grpc.aio
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+from orchestrator.adapters.frames.arena import Arena
+from orchestrator.adapters.triton import contract
+from orchestrator.adapters.triton.contract import ModelContract
+from orchestrator.adapters.triton.server import Endpoint
+
+_OPTIONS = (
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    # A restarted server is tried again at once, not after gRPC's backoff of seconds.
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", 500),
+)
+_CONTROL_TIMEOUT_S = 10.0
+
+
+class Connection:
+    """A channel to one server process. ``over`` is set once that process has certainly ended: it touches no memory any more."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._channel = grpc.aio.insecure_channel(endpoint.target, options=_OPTIONS)
+        self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+        self.over = asyncio.Event()
+
+    async def infer(self, request: service_pb2.ModelInferRequest) -> service_pb2.ModelInferResponse:
+        """One inference without a deadline: its memory is free only when the server has answered."""
+        response: service_pb2.ModelInferResponse = await self._stub.ModelInfer(request)
+        return response
+
+    async def live(self, timeout_s: float) -> None:
+        """Return once the server answers, trying for ``timeout_s`` seconds; raises ``grpc.RpcError``."""
+        await self._stub.ServerLive(service_pb2.ServerLiveRequest(), timeout=timeout_s, wait_for_ready=True)
+
+    async def load(self, model: str, timeout_s: float) -> None:
+        """Load ``model``; a loaded one stays as it is."""
+        request = service_pb2.RepositoryModelLoadRequest(model_name=model)
+        await self._stub.RepositoryModelLoad(request, metadata=self._endpoint.header, timeout=timeout_s)
+
+    async def unload(self, model: str) -> None:
+        """Begin to unload ``model``; requests that it has taken are answered first."""
+        request = service_pb2.RepositoryModelUnloadRequest(model_name=model)
+        await self._stub.RepositoryModelUnload(request, metadata=self._endpoint.header, timeout=_CONTROL_TIMEOUT_S)
+
+    async def contract(self, model: str) -> ModelContract:
+        """What the loaded ``model`` takes and gives, of its newest version."""
+        metadata = await self._stub.ModelMetadata(service_pb2.ModelMetadataRequest(name=model), timeout=_CONTROL_TIMEOUT_S)
+        request = service_pb2.ModelConfigRequest(name=model)
+        answer = await self._stub.ModelConfig(request, metadata=self._endpoint.header, timeout=_CONTROL_TIMEOUT_S)
+        return contract.from_config(answer.config, max(metadata.versions, key=int))
+
+    async def register(self, arena: Arena) -> None:
+        """Let the server map ``arena``, under its own name."""
+        request = service_pb2.SystemSharedMemoryRegisterRequest(name=arena.name, key=f"/{arena.name}", byte_size=arena.nbytes)
+        await self._stub.SystemSharedMemoryRegister(request, metadata=self._endpoint.header, timeout=_CONTROL_TIMEOUT_S)
+
+    async def metrics(self) -> str:
+        """The server's Prometheus page; empty where its address is not known."""
+        url = self._endpoint.metrics_url
+        return await asyncio.to_thread(_get, url) if url else ""
+
+    async def close(self) -> None:
+        """Close the channel; what still waits on it fails."""
+        await self._channel.close()
+
+
+def _get(url: str) -> str:
+    with urlopen(url, timeout=_CONTROL_TIMEOUT_S) as page:
+        return str(page.read().decode())

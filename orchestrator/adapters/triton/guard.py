@@ -1,0 +1,83 @@
+"""Stands between reelsift and ``tritonserver``, so that neither leaves anything behind when it dies.
+
+Runs as ``python guard.py NAME LOCK_FD COMMAND...`` in a session of its own, standard library only. It starts the command, prints its pid, and
+ends everything of the session when the command ends or when its parent is gone (end of file on standard input). Then it
+removes ``/dev/shm/NAME*`` and leaves with the command's exit status.
+
+Triton's stubs outlive a killed server, which is why the server cannot look after itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_PARENT_POLL_MS = 1000
+
+
+def session_members(session: int) -> list[int]:
+    """Pids of the processes of ``session``, dead ones not yet waited for excluded."""
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            with contextlib.suppress(OSError, IndexError, ValueError):
+                # pid (name) state ppid pgrp session ...; the name may hold spaces and parentheses
+                fields = Path("/proc", entry, "stat").read_text().rpartition(")")[2].split()
+                if int(fields[3]) == session and fields[0] not in "ZX":
+                    found.append(int(entry))
+    return found
+
+
+def end_session(session: int) -> None:
+    """Kill every process of ``session`` except the caller, until none is left."""
+    while others := [pid for pid in session_members(session) if pid != os.getpid()]:
+        for pid in others:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        select.select([], [], [], 0.005)
+
+
+def main(name: str, lock_fd: str, *command: str) -> int:
+    """Run ``command`` guarded. ``lock_fd`` keeps the name locked while this process lives."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    parent = os.getppid()
+    # Should the guard itself be killed, the server must not live on: this thread, the only one, is its parent.
+    server = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=2,
+        preexec_fn=lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0),  # noqa: PLW1509 - no threads here
+    )
+    for asked in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(asked, signal.SIG_IGN)  # a service manager may ask the whole group; the parent decides when
+    sys.stdout.write(f"{server.pid}\n")
+    sys.stdout.flush()
+    poll = select.poll()
+    poll.register(0, select.POLLIN | select.POLLHUP)
+    poll.register(os.pidfd_open(server.pid), select.POLLIN)
+    while not poll.poll(_PARENT_POLL_MS) and os.getppid() == parent:
+        pass
+    # Whichever it was: the command ended, or nobody is left to serve.
+    status = server.poll()
+    end_session(os.getsid(0))
+    for leftover in sorted(Path("/dev/shm").glob(f"{name}*"), reverse=True):
+        leftover.unlink(missing_ok=True)
+    os.close(int(lock_fd))
+    return 0 if status is None else status
+
+
+if __name__ == "__main__":
+    code = main(*sys.argv[1:])
+    sys.exit(128 - code if code < 0 else code)

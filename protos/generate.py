@@ -30,8 +30,7 @@ def generate() -> dict[str, str]:
         _protoc([f"--grpc_python_out={folder}", f"--mypy_grpc_out=quiet,only_async:{folder}"], services)
         out = Path(folder)
         generated = {
-            path.relative_to(out).as_posix(): MARKER + _in_package(path.read_text())
-            for path in out.rglob("*.py*")
+            path.relative_to(out).as_posix(): MARKER + _in_package(path.read_text()) for path in out.rglob("*.py*")
         }
     for path in list(generated):
         for parent in Path(path).parents:
@@ -40,6 +39,8 @@ def generate() -> dict[str, str]:
 
 
 def _protoc(outputs: list[str], sources: list[str]) -> None:
+    if not sources:
+        return
     code = protoc.main(["protoc", f"-I{PROTOS}", f"-I{files('grpc_tools') / '_proto'}", *outputs, *sources])
     if code:
         raise SystemExit(f"protoc ended with status {code}")
@@ -58,16 +59,12 @@ def drift(generated: dict[str, str]) -> list[str]:
         for path in TARGET.rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
-    return sorted(
-        path for path in present.keys() | generated.keys() if present.get(path) != generated.get(path)
-    )
+    return sorted(path for path in present.keys() | generated.keys() if present.get(path) != generated.get(path))
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--check", action="store_true", help="fail where the committed code differs; write nothing"
-    )
+    parser.add_argument("--check", action="store_true", help="fail where the committed code differs; write nothing")
     arguments = parser.parse_args()
     # protoc looks for its plug-ins on PATH; they lie next to the interpreter
     os.environ["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))

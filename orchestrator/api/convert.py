@@ -43,7 +43,7 @@ def analysis_config(message: pb.AnalysisConfig) -> AnalysisConfig:
 
 
 class EventConverter:
-    """Converts the events of one analysis. It must see ``Started`` first: that tells how to turn pts into nanoseconds."""
+    """Converts the events of one analysis. It must see ``Started`` first: only that tells the time base."""
 
     def __init__(self) -> None:
         self._clock: Clock | None = None
@@ -76,9 +76,7 @@ class EventConverter:
 
 def upload_progress(analysis_id: str, committed: int) -> pb.AnalyzeResponse:
     """An acknowledgement of ``committed`` bytes, stamped with the present time."""
-    response = pb.AnalyzeResponse(
-        analysis_id=analysis_id, upload_progress=pb.UploadProgress(committed_bytes=committed)
-    )
+    response = pb.AnalyzeResponse(analysis_id=analysis_id, upload_progress=pb.UploadProgress(committed_bytes=committed))
     response.create_time.GetCurrentTime()
     return response
 

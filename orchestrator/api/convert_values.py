@@ -58,23 +58,21 @@ def set_value(message: pb.Annotation, value: Value, clock: Clock) -> None:
             message.moderation.CopyFrom(_moderation(value, clock))
         case Similarity():
             message.similarity.CopyFrom(pb.Similarity(vector=value.vector))
-        case ():
+        case tuple():
             if message.analyzer in _MAYBE_EMPTY:
                 getattr(message, message.analyzer).SetInParent()
-        case (LabelScore(), *_):
-            message.labels.labels.extend(
-                _label(item, clock) for item in value if isinstance(item, LabelScore)
-            )
-        case (ObjectTrack(), *_):
-            message.objects.tracks.extend(
-                _track(item, clock) for item in value if isinstance(item, ObjectTrack)
-            )
-        case (TextLine(), *_):
-            message.text.lines.extend(_line(item, clock) for item in value if isinstance(item, TextLine))
-        case _:
-            raise TypeError(
-                f"analyzer {message.analyzer} gave a value of an unknown kind: {type(value).__name__}"
-            )
+            for item in value:
+                _add_item(message, item, clock)
+
+
+def _add_item(message: pb.Annotation, item: LabelScore | ObjectTrack | TextLine, clock: Clock) -> None:
+    match item:
+        case LabelScore():
+            message.labels.labels.append(_label(item, clock))
+        case ObjectTrack():
+            message.objects.tracks.append(_track(item, clock))
+        case TextLine():
+            message.text.lines.append(_line(item, clock))
 
 
 def _box(box: Corners) -> pb.Box:

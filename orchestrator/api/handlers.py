@@ -12,11 +12,13 @@ import structlog
 from orchestrator.api import convert
 from orchestrator.api import messages as pb
 from orchestrator.api.gen.reelsift.v1.analysis_pb2_grpc import AnalysisServiceServicer
-from orchestrator.api.ports import Analyses, UploadBytes
+from orchestrator.api.ports import Analyses
 from orchestrator.api.status import AnalysisFailed
 from orchestrator.api.uploads import Acknowledgements, receive
 from orchestrator.core.results import FINAL_EVENTS, Failed, Started
 from orchestrator.errors import InvalidRequest, NotFound
+from orchestrator.pipeline.service import AnalysisConfig, Upload
+from orchestrator.ports import MediaBytes
 
 log = structlog.get_logger(__name__)
 
@@ -33,45 +35,40 @@ class AnalysisHandlers(AnalysisServiceServicer):
     def __init__(self, analyses: Analyses) -> None:
         self._analyses = analyses
 
-    async def Analyze(  # type: ignore[override]  # writes to the context
-        self, request_iterator: AsyncIterator[pb.AnalyzeRequest], context: Context
-    ) -> None:
+    async def Analyze(self, request_iterator: AsyncIterator[pb.AnalyzeRequest], context: Context) -> None:  # type: ignore[override]  # noqa: N802
         requests = aiter(request_iterator)
         first = await anext(requests, None)
         if first is None or first.WhichOneof("message") != "config":
             raise InvalidRequest("the first message must hold the configuration")
         config = convert.analysis_config(first.config)
+        stream = Stream(context)
         if first.config.WhichOneof("source") == "path":
-            source = await self._analyses.open_path(first.config.path)
-            analysis_id = await self._analyses.submit(source, config)
-            await self._owned(analysis_id, self._follow(analysis_id, 0, Stream(context)))
+            analysis_id = await self._submit(await self._analyses.open_path(first.config.path), config)
+            await self._owned(analysis_id, self._follow(analysis_id, 0, stream))
             return
         upload = self._analyses.open_upload()
-        try:
-            analysis_id = await self._analyses.submit(upload, config)
-            declared = first.config.upload
-            length = declared.content_length if declared.HasField("content_length") else None
-            await self._owned(
-                analysis_id, self._follow_upload(analysis_id, upload, length, requests, Stream(context))
-            )
-        finally:
-            if not upload.complete:
-                upload.abort()
+        analysis_id = await self._submit(upload, config)
+        declared = first.config.upload
+        length = declared.content_length if declared.HasField("content_length") else None
+        await self._owned(analysis_id, self._follow_upload(analysis_id, upload, length, requests, stream))
 
-    async def WatchAnalysis(  # type: ignore[override]  # writes to the context
-        self, request: pb.WatchAnalysisRequest, context: Context
-    ) -> None:
+    async def WatchAnalysis(self, request: pb.WatchAnalysisRequest, context: Context) -> None:  # type: ignore[override]  # noqa: N802
         if request.after_sequence < 0:
             raise InvalidRequest(f"after_sequence must not be negative, got {request.after_sequence}")
         structlog.contextvars.bind_contextvars(analysis_id=request.analysis_id)
         await self._follow(request.analysis_id, request.after_sequence, Stream(context))
 
-    async def CancelAnalysis(
-        self, request: pb.CancelAnalysisRequest, context: Context
-    ) -> pb.CancelAnalysisResponse:
+    async def CancelAnalysis(self, request: pb.CancelAnalysisRequest, context: Context) -> pb.CancelAnalysisResponse:  # noqa: N802
         structlog.contextvars.bind_contextvars(analysis_id=request.analysis_id)
         await self._analyses.cancel(request.analysis_id)
         return pb.CancelAnalysisResponse()
+
+    async def _submit(self, source: MediaBytes, config: AnalysisConfig) -> str:
+        try:
+            return await self._analyses.submit(source, config)
+        except BaseException:
+            source.close()  # the service takes it over only with the analysis
+            raise
 
     async def _owned(self, analysis_id: str, following: Coroutine[Any, Any, None]) -> None:
         """Await ``following``; unless it reaches the end of the analysis, the analysis ends with it.
@@ -112,7 +109,7 @@ class AnalysisHandlers(AnalysisServiceServicer):
     async def _follow_upload(
         self,
         analysis_id: str,
-        upload: UploadBytes,
+        upload: Upload,
         length: int | None,
         requests: AsyncIterator[pb.AnalyzeRequest],
         stream: Stream,
@@ -133,9 +130,7 @@ class AnalysisHandlers(AnalysisServiceServicer):
             pending = tasks
             while events in pending:
                 done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-                for task in sorted(
-                    done, key=lambda task: task is not events
-                ):  # the analysis' own answer goes first
+                for task in sorted(done, key=lambda task: task is not events):  # the analysis' own answer goes first
                     task.result()
         finally:
             for task in tasks:

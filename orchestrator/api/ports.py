@@ -6,38 +6,25 @@ from collections.abc import AsyncIterator
 from typing import Protocol
 
 from orchestrator.core.results import AnalysisEvent
-from orchestrator.pipeline.service import AnalysisConfig
+from orchestrator.pipeline.service import AnalysisConfig, Upload
 from orchestrator.ports import MediaBytes
-
-
-class UploadBytes(MediaBytes, Protocol):
-    """The bytes of a media that a client is still sending."""
-
-    async def append(self, offset: int, data: bytes) -> int:
-        """Store ``data`` at ``offset``, which equals ``committed``; returns the new ``committed``. Raises ``DiskFull``."""
-        ...
-
-    def finish(self) -> None:
-        """The media ends at ``committed``."""
-        ...
-
-    def abort(self) -> None:
-        """No more bytes will come; readers get an error."""
-        ...
 
 
 class Analyses(Protocol):
     """The application service, free of any transport."""
 
     async def submit(self, source: MediaBytes, config: AnalysisConfig) -> str:
-        """Accept an analysis and return its id. Raises ``QueueFull``, ``Draining``, ``ProfileError``, ``InferenceUnavailable``."""
+        """Accept an analysis and return its id; from then on the service closes ``source``.
+
+        Raises ``QueueFull``, ``Draining``, ``ProfileError``.
+        """
         ...
 
     async def open_path(self, path: str) -> MediaBytes:
         """The file at ``path``. Raises ``SourceNotAllowed``."""
         ...
 
-    def open_upload(self) -> UploadBytes:
+    def open_upload(self) -> Upload:
         """A new, empty upload."""
         ...
 
@@ -46,5 +33,5 @@ class Analyses(Protocol):
         ...
 
     async def cancel(self, analysis_id: str) -> None:
-        """Stop an analysis; one that has ended stays as it is. Raises ``NotFound``."""
+        """Stop an analysis and wait until it has stopped; one that has ended stays as it is. Raises ``NotFound``."""
         ...

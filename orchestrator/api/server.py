@@ -39,9 +39,7 @@ _OPTIONS = (
 class GrpcServer:
     """A running server. ``address`` is what a client connects to."""
 
-    def __init__(
-        self, server: grpc.aio.Server, health_servicer: health.aio.HealthServicer, address: str
-    ) -> None:
+    def __init__(self, server: grpc.aio.Server, health_servicer: health.aio.HealthServicer, address: str) -> None:
         self._server = server
         self._health = health_servicer
         self.address = address
@@ -70,7 +68,7 @@ class GrpcServer:
 async def grpc_server(analyses: Analyses, listen: str, *, grace: float = 5.0) -> AsyncIterator[GrpcServer]:
     """A server for ``analyses`` at ``listen`` (``HOST:PORT``, port 0 picks one, or ``unix:PATH``).
 
-    It stops when the context ends, giving running calls ``grace`` seconds. Raises ``SetupError`` when the address is taken.
+    It stops when the context ends, giving running calls ``grace`` seconds. Raises ``SetupError`` for a taken address.
     """
     server = grpc.aio.server(interceptors=(Boundary(),), options=_OPTIONS)
     add_AnalysisServiceServicer_to_server(AnalysisHandlers(analyses), server)
@@ -92,9 +90,7 @@ def _bind(server: grpc.aio.Server, listen: str) -> str:
     try:
         port = server.add_insecure_port(listen)
     except RuntimeError as error:
-        raise SetupError(
-            "the server's address cannot be bound: is it taken, or not of this machine?"
-        ) from error
+        raise SetupError("the server's address cannot be bound: is it taken, or not of this machine?") from error
     if listen.startswith("unix:"):
         return listen
     host = listen.rpartition(":")[0]

@@ -1,7 +1,7 @@
 """Errors on the wire: one gRPC status with google.rpc details for each error of the tree, and back.
 
-A status carries ``ErrorInfo`` (the stable reason, domain ``reelsift.dev``, the error's plain facts) and, where a retry can help,
-``RetryInfo``. Nothing native and no path reaches the client: an error from outside the tree becomes a bare ``INTERNAL``.
+A status carries ``ErrorInfo`` (the stable reason, domain ``reelsift.dev``, the error's plain facts) and, where a retry
+can help, ``RetryInfo``. An error from outside the tree becomes a bare ``INTERNAL``: nothing native reaches the client.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import grpc
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError
-from google.rpc import code_pb2, error_details_pb2, status_pb2  # type: ignore[import-untyped]
+from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from orchestrator.core.results import Failed
 from orchestrator.errors import InternalError, ReelsiftError
@@ -60,9 +60,7 @@ def status_of(error: BaseException) -> status_pb2.Status:
             return status_of(InternalError("internal error; the server's log says more"))
 
 
-def _status(
-    code: str, reason: str, message: str, metadata: Mapping[str, str], retryable: bool
-) -> status_pb2.Status:
+def _status(code: str, reason: str, message: str, metadata: Mapping[str, str], retryable: bool) -> status_pb2.Status:
     status = status_pb2.Status(code=code_pb2.Code.Value(code), message=message)
     status.details.add().Pack(error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=metadata))
     if retryable:
@@ -84,9 +82,7 @@ def reason_of(status: status_pb2.Status) -> str:
 
 async def abort(context: grpc.aio.ServicerContext[Any, Any], status: status_pb2.Status) -> NoReturn:
     """End the call with ``status``."""
-    await context.abort(
-        code_of(status), status.message, ((DETAILS_KEY, status.SerializeToString()),)
-    )
+    await context.abort(code_of(status), status.message, ((DETAILS_KEY, status.SerializeToString()),))
 
 
 def client_error(error: grpc.aio.AioRpcError) -> ClientError:
@@ -106,6 +102,4 @@ def client_error(error: grpc.aio.AioRpcError) -> ClientError:
                 reason, detail = info.reason, dict(info.metadata)
             elif packed.Unpack(retry):
                 retry_after = retry.retry_delay.ToTimedelta().total_seconds()
-    return ClientError(
-        error.details() or code, reason=reason, grpc_code=code, detail=detail, retry_after=retry_after
-    )
+    return ClientError(error.details() or code, reason=reason, grpc_code=code, detail=detail, retry_after=retry_after)

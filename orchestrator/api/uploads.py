@@ -6,49 +6,35 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from orchestrator.api import messages as pb
-from orchestrator.api.ports import UploadBytes
-from orchestrator.errors import InvalidRequest, UploadOutOfOrder
+from orchestrator.errors import InvalidRequest
+from orchestrator.pipeline.service import Upload
 
 ACK_BYTES = 1 << 20
 ACK_SECONDS = 0.25
 SETTLE_SECONDS = 0.05
 
 
-def unseen(committed: int, chunk: pb.UploadChunk) -> bytes:
-    """The part of ``chunk`` that goes on where ``committed`` bytes end; empty when all of it is stored already.
-
-    Raises ``UploadOutOfOrder`` when the chunk leaves a gap.
-    """
-    if chunk.offset < 0:
-        raise InvalidRequest(f"a chunk's offset must not be negative, got {chunk.offset}")
-    if chunk.offset > committed:
-        raise UploadOutOfOrder(
-            f"the chunk begins at byte {chunk.offset}, the upload goes on at byte {committed}",
-            expected_offset=committed,
-            received_offset=chunk.offset,
-        )
-    return chunk.data[committed - chunk.offset :] if chunk.offset < committed else chunk.data
-
-
 async def receive(
     requests: AsyncIterator[pb.AnalyzeRequest],
-    upload: UploadBytes,
+    upload: Upload,
     content_length: int | None,
     stored: Callable[[int], None],
 ) -> None:
     """Feed ``upload`` until its last chunk, or until the client closes its half.
 
     The next request is read only after the one before is stored: that is the client's backpressure. ``stored`` hears of
-    the committed size after every chunk.
+    the committed size after every chunk. A chunk already stored is ignored. Raises ``UploadOutOfOrder`` for a gap.
     """
     async for request in requests:
         if request.WhichOneof("message") != "chunk":
             raise InvalidRequest("only chunks may follow the configuration")
-        data = unseen(upload.committed, request.chunk)
-        if content_length is not None and upload.committed + len(data) > content_length:
+        chunk = request.chunk
+        if chunk.offset < 0:
+            raise InvalidRequest(f"a chunk's offset must not be negative, got {chunk.offset}")
+        if content_length is not None and chunk.offset + len(chunk.data) > content_length:
             raise InvalidRequest(f"the upload is longer than its announced {content_length} bytes")
-        stored(await upload.append(upload.committed, data) if data else upload.committed)
-        if request.chunk.last:
+        stored(await upload.append(chunk.offset, chunk.data))
+        if chunk.last:
             break
     else:
         # gRPC shows a client that vanished as one that closed its half, and cancels the call a moment later
@@ -62,7 +48,7 @@ async def receive(
 
 
 class Acknowledgements:
-    """Tells the client how much is stored: after every ``ACK_BYTES``, or ``ACK_SECONDS`` after the first byte not yet told.
+    """Tells the client how much is stored: after every ``ACK_BYTES``, or ``ACK_SECONDS`` after a byte was stored.
 
     It runs beside the receiver, so a client that does not read its acknowledgements cannot hold its own upload.
     """

@@ -25,13 +25,11 @@ class Tracker:
         self._min_score = min_score
         self._lost_seconds = lost_seconds
         self._by_class: dict[int, Any] = {}
-        self._ids: dict[tuple[int, int], int] = {}
         self._next_id = 1
 
     def reset(self) -> None:
         """Forget every track (a cut): what comes next is new."""
         self._by_class.clear()
-        self._ids.clear()
 
     def update(
         self, boxes: NDArray[np.float32], scores: NDArray[np.float32], classes: NDArray[np.int32], seconds: float
@@ -45,12 +43,21 @@ class Tracker:
         for label in sorted(present | set(self._by_class)):
             rows = np.flatnonzero(classes == label)
             detections = supervision.Detections(xyxy=boxes[rows] * _SCALE, confidence=scores[rows], data={"row": rows})
-            tracked = self._tracker(label).update(detections, timestamp=seconds)
+            tracker = self._tracker(label)
+            tracked = tracker.update(detections, timestamp=seconds)
             if tracked.tracker_id is None or not len(tracked):
                 continue
-            for local, row in zip(tracked.tracker_id.tolist(), tracked.data["row"].tolist(), strict=True):
-                if local >= 0:
-                    yield self._global_id(label, local), row
+            # The library names a track when it is seen again; at two pictures a second an object may be seen but
+            # once. So newborn tracks,
+            # which follow the order of the strong detections that found none, are named here.
+            newborn = iter([track for track in tracker.tracks if track.tracker_id == -1])
+            for track_id, row in zip(tracked.tracker_id.tolist(), tracked.data["row"].tolist(), strict=True):
+                if track_id >= 0:
+                    yield track_id, row
+                elif scores[row] >= self._min_score:
+                    track = next(newborn)
+                    track.tracker_id, self._next_id = self._next_id, self._next_id + 1
+                    yield track.tracker_id, row
 
     def _tracker(self, label: int) -> Any:
         if label not in self._by_class:
@@ -63,10 +70,3 @@ class Tracker:
                 minimum_consecutive_frames=1,
             )
         return self._by_class[label]
-
-    def _global_id(self, label: int, local: int) -> int:
-        key = (label, local)
-        if key not in self._ids:
-            self._ids[key] = self._next_id
-            self._next_id += 1
-        return self._ids[key]

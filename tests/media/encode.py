@@ -1,5 +1,4 @@
-"""Pictures to video files, reproducibly: a fixed number of encoder threads and no encoder banner of the
-clock."""
+"""Pictures to video files, the same bytes each time."""
 
 from __future__ import annotations
 
@@ -17,6 +16,12 @@ from tests.media.clips import Picture
 
 BT709 = 1  # primaries, transfer and matrix alike (ISO/IEC 23091-2)
 STUDIO_RANGE = 1
+REPEATABLE = {"fflags": "+bitexact"}  # no random identifiers, no library versions
+STABLE = {
+    "libx264": {"x264-params": "cpu-independent=1"},  # or else two runs of one process differ
+    "libx265": {"x265-params": "log-level=none:pools=1:frame-threads=1"},
+}
+THREADS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +47,15 @@ def encode(path: Path, pictures: Iterable[Picture], how: Encoding) -> None:
     iterator = iter(pictures)
     first = next(iterator)
     height, width = first.shape[:2]
-    with av.open(str(path), "w", format=how.container, options=dict(how.container_options)) as out:
-        out.metadata["encoder"] = "reelsift tests"
-        stream = out.add_stream(how.codec, rate=how.fps, options=dict(how.options))
+    with av.open(
+        str(path), "w", format=how.container, options=REPEATABLE | dict(how.container_options)
+    ) as out:
+        options = STABLE.get(how.codec, {}) | dict(how.options)
+        stream = out.add_stream(how.codec, rate=how.fps, options=options)
         assert isinstance(stream, av.VideoStream)
         context = stream.codec_context
         stream.width, stream.height, stream.pix_fmt = width, height, how.pix_fmt
-        context.gop_size, context.max_b_frames, context.thread_count = how.gop, how.b_frames, 2
+        context.gop_size, context.max_b_frames, context.thread_count = how.gop, how.b_frames, THREADS
         context.colorspace, context.color_primaries, context.color_trc = BT709, BT709, BT709
         context.color_range = STUDIO_RANGE
         if how.time_base is not None:
@@ -74,7 +81,7 @@ def encode(path: Path, pictures: Iterable[Picture], how: Encoding) -> None:
 
 def encode_tone(path: Path, seconds: float, container: str = "mp4") -> None:
     """A file that holds nothing but a sine: AAC, or Opus in webm."""
-    with av.open(str(path), "w", format=container) as out:
+    with av.open(str(path), "w", format=container, options=dict(REPEATABLE)) as out:
         stream = out.add_stream("libopus" if container == "webm" else "aac", rate=48_000)
         assert isinstance(stream, av.AudioStream)
         _mux_tone(out, stream, seconds)

@@ -9,8 +9,8 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-CONTAINERS = {b"moov", b"trak", b"mdia", b"minf", b"stbl", b"edts", b"udta", b"moof", b"traf", b"mvex"}
-SAMPLE_ENTRY_HEADER = 8  # of stsd, after its own box header: version, flags, entry count
+SAMPLE_ENTRY_HEADER = 8  # of stsd: version, flags, entry count
+OWN_FIELDS = {b"stsd": SAMPLE_ENTRY_HEADER, b"avc1": 78}  # bytes of a box before the boxes inside it
 VISUAL_SIZE_AT = 24  # width, height (u16 each) within a visual sample entry, after its box header
 TKHD_MATRIX_AT = {0: 40, 1: 52}  # by version, after the box header
 TIMESCALE_AT = {0: 12, 1: 20}  # of mdhd and mvhd
@@ -46,17 +46,23 @@ def boxes(data: bytes, start: int = 0, end: int | None = None) -> Iterator[Box]:
         start += max(size, 8)
 
 
-def find(data: bytes, path: str) -> Box:
-    """The first box at ``path``, like ``moov/trak/mdia/mdhd``. Raises ``KeyError``."""
+def chain(data: bytes, path: str) -> list[Box]:
+    """The boxes along ``path``, outermost first; below ``stsd`` it goes on through the sample entry:
+    ``.../stsd/avc1/avcC``. Raises ``KeyError``."""
+    found: list[Box] = []
     start, end = 0, len(data)
-    box: Box | None = None
     for kind in path.encode().split(b"/"):
         box = next((each for each in boxes(data, start, end) if each.kind == kind), None)
         if box is None:
             raise KeyError(path)
-        start, end = box.body, box.end
-    assert box is not None
-    return box
+        found.append(box)
+        start, end = box.body + OWN_FIELDS.get(box.kind, 0), box.end
+    return found
+
+
+def find(data: bytes, path: str) -> Box:
+    """The first box at ``path``, like ``moov/trak/mdia/mdhd``. Raises ``KeyError``."""
+    return chain(data, path)[-1]
 
 
 STBL = "moov/trak/mdia/minf/stbl"
@@ -85,9 +91,8 @@ def set_declared_size(data: bytes, width: int, height: int) -> bytes:
 def set_rotation(data: bytes, degrees: int) -> bytes:
     """Ask players to show the picture turned clockwise by 0, 90, 180 or 270 degrees."""
     one = 1 << 16
-    a, b, c, d = {0: (one, 0, 0, one), 90: (0, one, -one, 0), 180: (-one, 0, 0, -one), 270: (0, -one, one, 0)}[
-        degrees
-    ]
+    turns = {0: (one, 0, 0, one), 90: (0, one, -one, 0), 180: (-one, 0, 0, -one), 270: (0, -one, one, 0)}
+    a, b, c, d = turns[degrees]
     tkhd = find(data, "moov/trak/tkhd")
     matrix = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
     return patch(data, tkhd.body + TKHD_MATRIX_AT[data[tkhd.body]], matrix)
@@ -118,3 +123,24 @@ def append_to_moov(data: bytes, box: bytes) -> bytes:
     if moov.end != len(data):
         raise ValueError("moov must be the last box")
     return patch(data, moov.start, struct.pack(">I", moov.end - moov.start + len(box))) + box
+
+
+def shift_chunks(data: bytes, distance: int) -> bytes:
+    """Move every chunk offset of the video's ``stco``."""
+    stco = find(data, f"{STBL}/stco")
+    (count,) = struct.unpack_from(">I", data, stco.body + 4)
+    offsets = struct.unpack_from(f">{count}I", data, stco.body + 8)
+    return patch(data, stco.body + 8, struct.pack(f">{count}I", *(offset + distance for offset in offsets)))
+
+
+def replace_box(data: bytes, path: str, body: bytes) -> bytes:
+    """Give the box at ``path``, below a ``moov`` that is the last box of the file, another payload; the sizes
+    around it are mended."""
+    around = chain(data, path)
+    if around[0].end != len(data):
+        raise ValueError("moov must be the last box")
+    target = around[-1]
+    growth = len(body) - (target.end - target.body)
+    for box in around:
+        data = patch(data, box.start, struct.pack(">I", box.end - box.start + growth))
+    return data[: target.body] + body + data[target.end :]

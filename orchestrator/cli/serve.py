@@ -1,0 +1,80 @@
+"""``reelsift serve``."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import structlog
+import typer
+from pydantic import ValidationError
+
+from orchestrator.cli import logs, loop
+from orchestrator.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+
+def serve(
+    listen: Annotated[str | None, typer.Option(help="HOST:PORT or unix:PATH of the gRPC server.")] = None,
+    triton: Annotated[str | None, typer.Option(help="HOST:PORT of a Triton that runs elsewhere.")] = None,
+    model_repository: Annotated[Path | None, typer.Option(help="Folder of the models.")] = None,
+    profile_dir: Annotated[Path | None, typer.Option(help="Folder of further profiles (TOML).")] = None,
+    root: Annotated[list[Path] | None, typer.Option(help="Folder below which clients may name files.")] = None,
+    spool_dir: Annotated[Path | None, typer.Option(help="Folder of uploads.")] = None,
+    max_running: Annotated[int | None, typer.Option(min=1, help="Analyses at work at once.")] = None,
+    metrics_listen: Annotated[str | None, typer.Option(help="HOST:PORT of Prometheus metrics.")] = None,
+    drain_seconds: Annotated[float | None, typer.Option(min=0, help="Patience with running work at the end.")] = None,
+    log_level: Annotated[str | None, typer.Option(help=f"One of {', '.join(logs.LEVELS)}.")] = None,
+    log_json: Annotated[bool | None, typer.Option("--log-json/--log-text", help="Log JSON lines.")] = None,
+) -> None:
+    """Serve analyses over gRPC until SIGTERM; running work may finish first.
+
+    Every option has an environment variable: REELSIFT_LISTEN, REELSIFT_TRITON, REELSIFT_MAX_RUNNING and so on.
+    """
+    given = {
+        "listen": listen,
+        "triton": triton,
+        "model_repository": model_repository,
+        "profile_dir": profile_dir,
+        "roots": tuple(root) if root else None,
+        "spool_dir": spool_dir,
+        "max_running": max_running,
+        "metrics_listen": metrics_listen,
+        "drain_seconds": drain_seconds,
+        "log_level": log_level,
+        "log_json": log_json,
+    }
+    settings = settings_with(given)
+    logs.configure(settings.log_level, as_json=settings.log_json)
+    loop.run(_serve(settings))
+
+
+def settings_with(given: Mapping[str, object]) -> Settings:
+    """The environment's settings, overridden by what is given (not ``None``)."""
+    chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    try:
+        return Settings(**chosen)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise typer.BadParameter(f"{first['msg']}, got {first['input']!r}", param_hint=name) from error
+
+
+async def _serve(settings: Settings) -> None:
+    from orchestrator.app import running_app
+
+    running = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        running.add_signal_handler(number, stop.set)
+    async with running_app(settings) as address:
+        log.info("serving", address=address)
+        await stop.wait()
+        log.info("draining", seconds=settings.drain_seconds)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            running.remove_signal_handler(number)  # a second signal does not wait
+    log.info("stopped")

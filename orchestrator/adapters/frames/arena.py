@@ -1,8 +1,9 @@
 """The frame arena: one shared mapping below ``/dev/shm``, leased out in page-aligned slots.
 
-Triton registers the mapping once and reads slots in place; a decode worker maps single slots through the arena's descriptor and
-the slot's offset. A slot returns when its last holder is done. A request that may still run *pins* its slots: a pin outlasts the
-death of the stream that owned them, so memory that Triton may still read or write is never given to another.
+Triton registers the mapping once and reads slots in place; a decode worker maps single slots through the arena's
+descriptor and the slot's offset. A slot returns when its last holder is done. A request that may still run *pins*
+its slots: a pin outlasts the death of the stream that owned them, so memory that Triton may still read or write is
+never given to another.
 
 Not thread-safe: one event loop allocates and releases.
 """
@@ -14,6 +15,7 @@ import math
 import mmap
 import os
 from collections import deque
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -43,7 +45,9 @@ class ArenaSlot:
         return self._lease.arena.fd
 
     def array(self, shape: tuple[int, ...], dtype: str = "uint8", offset: int = 0) -> NDArray[np.generic]:
-        """A view ``shape`` of ``dtype`` from byte ``offset`` of the slot, no copy; valid while held. Raises ``ValueError`` past the end."""
+        """A view ``shape`` of ``dtype`` from byte ``offset`` of the slot, no copy; valid while held. Raises
+        ``ValueError`` past the end.
+        """
         self._lease.check()
         size = math.prod(shape) * np.dtype(dtype).itemsize
         if offset < 0 or offset + size > self.nbytes:
@@ -65,6 +69,18 @@ class ArenaSlot:
         """One holder less; the last one returns the slot. Raises ``ValueError`` when nobody holds it."""
         self._lease.drop_holder()
 
+    def sublease(self, returned: Callable[[], None]) -> ArenaSlot:
+        """A lease of its own on this memory, held once; it pins this slot and calls ``returned`` when its last
+        holder and pin are done.
+
+        For an owner that lends the same memory again and again.
+        """
+        return ArenaSlot(_Sublease(self, returned), self.offset, self.nbytes)
+
+    def revoke(self) -> None:
+        """Drop every hold of this lease at once; pins stay. Later releases are ignored."""
+        self._lease.revoke()
+
     def pin(self) -> None:
         """Keep the memory for a request that reads or writes it, even past ``release_owner``."""
         self._lease.check()
@@ -77,7 +93,9 @@ class ArenaSlot:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.release()
 
 
@@ -117,6 +135,22 @@ class _Lease:
             self.arena._give(self)
 
 
+class _Sublease(_Lease):
+    """A lease whose memory goes back to the slot that lent it."""
+
+    __slots__ = ("_lender", "_returned")
+
+    def __init__(self, lender: ArenaSlot, returned: Callable[[], None]) -> None:
+        super().__init__(lender.arena, lender.offset, None)
+        self._lender, self._returned = lender, returned
+        lender.pin()
+
+    def _return_if_free(self) -> None:
+        if self.holders + self.pins == 0:
+            self._lender.unpin()
+            self._returned()
+
+
 class Arena:
     """``nbytes`` of shared memory (rounded up to pages). Pages cost memory only once they are written."""
 
@@ -152,7 +186,8 @@ class Arena:
     async def allocate(self, nbytes: int, owner: str | None = None) -> ArenaSlot:
         """A slot of ``nbytes``, held once; waits first come, first served, while the arena is full.
 
-        ``owner`` names the stream that ``release_owner`` frees. Raises ``ValueError`` when the arena could never hold it.
+        ``owner`` names the stream that ``release_owner`` frees. Raises ``ValueError`` when the arena could never
+        hold it.
         """
         if not 0 < nbytes <= self.nbytes:
             raise ValueError(f"a slot is 1..{self.nbytes} bytes of this arena, got {nbytes}")
@@ -175,7 +210,9 @@ class Arena:
         return None if any(not future.done() for *_, future in self._waiting) else self._take(nbytes, owner)
 
     def release_owner(self, owner: str) -> int:
-        """Drop every hold on the slots of ``owner``, and its waits; returns how many slots. Pinned ones return when unpinned."""
+        """Drop every hold on the slots of ``owner``, and its waits; returns how many slots. Pinned ones return
+        when unpinned.
+        """
         mine = [lease for lease in self._leases.values() if lease.owner == owner and not lease.revoked]
         for _, waiter, future in self._waiting:
             if waiter == owner and not future.done():
@@ -201,7 +238,9 @@ class Arena:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def _take(self, nbytes: int, owner: str | None) -> ArenaSlot | None:

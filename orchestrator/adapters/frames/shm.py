@@ -1,7 +1,8 @@
 """Names below ``/dev/shm`` that outlive no owner.
 
-Everything of one owner begins with ``reelsift-<pid>-<random>``. The file of exactly that name is locked (flock) as long as the owner, or a
-child that inherited it, lives. So a name whose lock is free belongs to the dead, whatever pid namespace they lived in.
+Everything of one owner begins with ``reelsift-<pid>-<random>``. The file of exactly that name is locked (flock) as
+long as the owner, or a child that inherited it, lives. So a name whose lock is free belongs to the dead, whatever
+pid namespace they lived in.
 """
 
 from __future__ import annotations

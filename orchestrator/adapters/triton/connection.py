@@ -1,11 +1,14 @@
 """The gRPC calls that reelsift makes to one Triton, over the raw generated stub.
 
-``tritonclient``'s own ``InferInput`` objects and result wrappers are not used: see ``transport.py`` for what that saves.
+``tritonclient``'s own ``InferInput`` objects and result wrappers are not used: see ``transport.py`` for what that
+saves.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.request import urlopen
 
 import grpc
@@ -27,8 +30,22 @@ _OPTIONS = (
 _CONTROL_TIMEOUT_S = 10.0
 
 
+class ChannelClosed(grpc.RpcError):
+    """This side closed the channel: what a request that was under way has come to is unknown."""
+
+    def code(self) -> grpc.StatusCode:
+        """As for a channel that the other side closed."""
+        return grpc.StatusCode.UNAVAILABLE
+
+    def details(self) -> str:
+        """For the log."""
+        return "the channel was closed"
+
+
 class Connection:
-    """A channel to one server process. ``over`` is set once that process has certainly ended: it touches no memory any more."""
+    """A channel to one server process. ``over`` is set once that process has certainly ended: it touches no memory
+    any more.
+    """
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
@@ -37,35 +54,56 @@ class Connection:
         self.over = asyncio.Event()
 
     async def infer(self, request: service_pb2.ModelInferRequest) -> service_pb2.ModelInferResponse:
-        """One inference without a deadline: its memory is free only when the server has answered."""
-        response: service_pb2.ModelInferResponse = await self._stub.ModelInfer(request)
+        """One inference without a deadline: its memory is free only when the server has answered. Raises
+        ``grpc.RpcError``.
+        """
+        with _typed():
+            response: service_pb2.ModelInferResponse = await self._stub.ModelInfer(request)
         return response
 
     async def live(self, timeout_s: float) -> None:
         """Return once the server answers, trying for ``timeout_s`` seconds; raises ``grpc.RpcError``."""
-        await self._stub.ServerLive(service_pb2.ServerLiveRequest(), timeout=timeout_s, wait_for_ready=True)
+        with _typed():
+            await self._stub.ServerLive(service_pb2.ServerLiveRequest(), timeout=timeout_s, wait_for_ready=True)
+
+    async def model_ready(self, model: str) -> bool:
+        """Whether the server says that ``model`` is ready (an embedded one says so of a model whose stub is dead)."""
+        with _typed():
+            answer = await self._stub.ModelReady(service_pb2.ModelReadyRequest(name=model), timeout=_CONTROL_TIMEOUT_S)
+        return bool(answer.ready)
 
     async def load(self, model: str, timeout_s: float) -> None:
         """Load ``model``; a loaded one stays as it is."""
         request = service_pb2.RepositoryModelLoadRequest(model_name=model)
-        await self._stub.RepositoryModelLoad(request, metadata=self._endpoint.header, timeout=timeout_s)
+        with _typed():
+            await self._stub.RepositoryModelLoad(request, metadata=self._endpoint.header, timeout=timeout_s)
 
     async def unload(self, model: str) -> None:
         """Begin to unload ``model``; requests that it has taken are answered first."""
         request = service_pb2.RepositoryModelUnloadRequest(model_name=model)
-        await self._stub.RepositoryModelUnload(request, metadata=self._endpoint.header, timeout=_CONTROL_TIMEOUT_S)
+        with _typed():
+            await self._stub.RepositoryModelUnload(request, metadata=self._endpoint.header, timeout=_CONTROL_TIMEOUT_S)
 
     async def contract(self, model: str) -> ModelContract:
         """What the loaded ``model`` takes and gives, of its newest version."""
-        metadata = await self._stub.ModelMetadata(service_pb2.ModelMetadataRequest(name=model), timeout=_CONTROL_TIMEOUT_S)
+        with _typed():
+            metadata = await self._stub.ModelMetadata(
+                service_pb2.ModelMetadataRequest(name=model), timeout=_CONTROL_TIMEOUT_S
+            )
         request = service_pb2.ModelConfigRequest(name=model)
-        answer = await self._stub.ModelConfig(request, metadata=self._endpoint.header, timeout=_CONTROL_TIMEOUT_S)
+        with _typed():
+            answer = await self._stub.ModelConfig(request, metadata=self._endpoint.header, timeout=_CONTROL_TIMEOUT_S)
         return contract.from_config(answer.config, max(metadata.versions, key=int))
 
     async def register(self, arena: Arena) -> None:
         """Let the server map ``arena``, under its own name."""
-        request = service_pb2.SystemSharedMemoryRegisterRequest(name=arena.name, key=f"/{arena.name}", byte_size=arena.nbytes)
-        await self._stub.SystemSharedMemoryRegister(request, metadata=self._endpoint.header, timeout=_CONTROL_TIMEOUT_S)
+        request = service_pb2.SystemSharedMemoryRegisterRequest(
+            name=arena.name, key=f"/{arena.name}", byte_size=arena.nbytes
+        )
+        with _typed():
+            await self._stub.SystemSharedMemoryRegister(
+                request, metadata=self._endpoint.header, timeout=_CONTROL_TIMEOUT_S
+            )
 
     async def metrics(self) -> str:
         """The server's Prometheus page; empty where its address is not known."""
@@ -75,6 +113,20 @@ class Connection:
     async def close(self) -> None:
         """Close the channel; what still waits on it fails."""
         await self._channel.close()
+
+
+@contextmanager
+def _typed() -> Iterator[None]:
+    """gRPC's two ways of saying that the channel is closed, as an error of its own tree."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        # Closing the channel cancels its calls; only a cancelled task may go on as one.
+        if (task := asyncio.current_task()) is not None and task.cancelling():
+            raise
+        raise ChannelClosed() from None
+    except grpc.aio.UsageError as error:
+        raise ChannelClosed() from error
 
 
 def _get(url: str) -> str:

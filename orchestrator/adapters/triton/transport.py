@@ -1,16 +1,22 @@
 """How tensors travel to Triton and back: by reference into shared memory on one host, inline to a remote one.
 
-Both make one attempt; ``client.py`` retries. A request's memory is pinned until Triton has certainly finished with it: when it answered, or when
-its process ended. A caller that is cancelled or gives up leaves the request running, and the memory pinned, until then.
+Both make one attempt; ``client.py`` retries. A request's memory is pinned until Triton has certainly finished with
+it: when it answered, or when its process ended. A caller that is cancelled or gives up leaves the request running,
+and the memory pinned, until then.
 
-Requests are protobuf messages on the raw stub, built once per signature and reused with new offsets: measured on one core,
-with one UINT8 input and one FP32 output in shared memory over a unix socket, {MEASURED}.
+Requests are protobuf messages on the raw stub, built once per signature and reused with new offsets.
+Measured, CPU microseconds of the client per request (one UINT8 input and one FP32 output by reference, unix
+socket, two in flight, uvloop, three rounds on a busy machine): grpc.aio alone with a ready message 246-294,
+with ``tritonclient.grpc.aio``'s objects 268-283, an attempt here 340-425, of which 45 are checks, pins,
+layout, the own task and the copies of outputs. So gRPC itself is the cost; the raw stub is used for exact
+status codes and reusable messages, not because it is much cheaper.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -28,7 +34,12 @@ _ALIGN = 64
 _SIGNATURES_KEPT = 64
 _QUARANTINE_S = 120.0
 #: with these the server itself may not have answered: the channel may have broken while the request runs on
-_UNANSWERED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.UNKNOWN, grpc.StatusCode.DEADLINE_EXCEEDED)
+_UNANSWERED = (
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.CANCELLED,
+    grpc.StatusCode.UNKNOWN,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+)
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -44,18 +55,29 @@ class Call:
 
     @classmethod
     def check(
-        cls, contract: ModelContract, inputs: Mapping[str, Slot | Tensor], shapes: Shapes | None = None, output_dims: Shapes | None = None
+        cls,
+        contract: ModelContract,
+        inputs: Mapping[str, Slot | Tensor],
+        shapes: Shapes | None = None,
+        output_dims: Shapes | None = None,
     ) -> Call:
-        """Raises ``ValueError`` for a name, dtype or shape that the model does not have, or a slot that is too small."""
+        """Raises ``ValueError`` for a name, dtype or shape that the model does not have, or a slot that is too
+        small.
+        """
         if inputs.keys() != contract.inputs.keys():
             raise ValueError(f"{contract.name} takes {sorted(contract.inputs)}, got {sorted(inputs)}")
-        full = {name: _input_shape(contract, contract.inputs[name], value, (shapes or {}).get(name)) for name, value in inputs.items()}
+        full = {
+            name: _input_shape(contract, contract.inputs[name], value, (shapes or {}).get(name))
+            for name, value in inputs.items()
+        }
         bounds = output_dims or {}
         outputs = {name: contract.shape(spec.bounded(bounds.get(name))) for name, spec in contract.outputs.items()}
         return cls(contract, inputs, full, outputs)
 
 
-def _input_shape(contract: ModelContract, spec: TensorSpec, value: Slot | Tensor, shape: tuple[int, ...] | None) -> tuple[int, ...]:
+def _input_shape(
+    contract: ModelContract, spec: TensorSpec, value: Slot | Tensor, shape: tuple[int, ...] | None
+) -> tuple[int, ...]:
     if isinstance(value, np.ndarray):
         if value.dtype != spec.dtype:
             raise ValueError(f"{contract.name} takes {spec.name} as {spec.dtype}, got {value.dtype}")
@@ -70,8 +92,8 @@ class Transport(Protocol):
     """Carries one attempt of one call."""
 
     async def attempt(self, connection: Connection, call: Call, ended: Callable[[], None]) -> Outputs:
-        """Outputs as owned arrays. ``ended`` is called once, when the server is done with the request, which may be after a cancelled
-        caller has left. Raises ``grpc.RpcError``."""
+        """Outputs as owned arrays. ``ended`` is called once, when the server is done with the request, which may
+        be after a cancelled caller has left. Raises ``grpc.RpcError``."""
         ...
 
 
@@ -92,14 +114,16 @@ class InlineTransport:
             ended()
         raw = zip(response.outputs, response.raw_output_contents, strict=True)
         return {
-            output.name: np.frombuffer(content, call.contract.outputs[output.name].dtype).reshape(tuple(output.shape)).copy()
+            output.name: np.frombuffer(content, call.contract.outputs[output.name].dtype)
+            .reshape(tuple(output.shape))
+            .copy()
             for output, content in raw
         }
 
 
 class SharedMemoryTransport:
-    """Tensors by reference. ``scratch`` holds outputs and copied inputs; it is apart from the frame arena, so that decoders that
-    fill that one can never starve the requests that would empty it."""
+    """Tensors by reference. ``scratch`` holds outputs and copied inputs; it is apart from the frame arena, so that
+    decoders that fill that one can never starve the requests that would empty it."""
 
     def __init__(self, scratch: Arena) -> None:
         self.scratch = scratch
@@ -122,25 +146,29 @@ class SharedMemoryTransport:
     async def _run(
         self, connection: Connection, call: Call, layout: _Layout, space: ArenaSlot, ended: Callable[[], None]
     ) -> Outputs:
-        slots = [value for value in call.inputs.values() if isinstance(value, ArenaSlot)]
-        for slot in slots:
-            slot.pin()
+        pinned: list[ArenaSlot] = []
         finished = True
         try:
+            for value in call.inputs.values():
+                if isinstance(value, ArenaSlot):
+                    value.pin()
+                    pinned.append(value)
             lane = self._lane(call)
             lane.point(call, layout, space, self.scratch.name)
+            finished = False
             try:
                 response = await connection.infer(lane.request)
             except grpc.RpcError as error:
                 finished = error.code() not in _UNANSWERED or connection.over.is_set()
                 raise
+            finished = True
             self._lanes.setdefault(lane.signature, []).append(lane)
             return layout.read(call, space, response)
         finally:
             if finished:
-                _unpin(slots, space)
+                _unpin(pinned, space)
             else:
-                self._keep(asyncio.create_task(_quarantine(connection, slots, space)))
+                self._keep(asyncio.create_task(_quarantine(connection, pinned, space)))
             ended()
 
     def _lane(self, call: Call) -> _Lane:
@@ -163,10 +191,9 @@ class SharedMemoryTransport:
 
 
 async def _quarantine(connection: Connection, slots: list[ArenaSlot], space: ArenaSlot) -> None:
-    try:
+    # A server that still lives then has refused the request without running it, or finished it long ago.
+    with suppress(TimeoutError):
         await asyncio.wait_for(connection.over.wait(), _QUARANTINE_S)
-    except TimeoutError:
-        pass  # the server lives, so it refused the request without running it, or finished it long ago
     _unpin(slots, space)
 
 
@@ -198,7 +225,11 @@ class _Layout:
         """Copies of the outputs, in the shapes that the model gave them."""
         found = {}
         for output in response.outputs:
-            view = space.array(tuple(output.shape), call.contract.outputs[output.name].dtype.name, self.offsets["output", output.name][0])
+            view = space.array(
+                tuple(output.shape),
+                call.contract.outputs[output.name].dtype.name,
+                self.offsets["output", output.name][0],
+            )
             found[output.name] = view.copy()
         return found
 
@@ -237,7 +268,9 @@ class _Lane:
             region.string_param, offset.int64_param = scratch, space.offset + layout.offsets["output", name][0]
 
 
-def _reference(parameters: Mapping[str, service_pb2.InferParameter], nbytes: int) -> tuple[service_pb2.InferParameter, ...]:
+def _reference(
+    parameters: Mapping[str, service_pb2.InferParameter], nbytes: int
+) -> tuple[service_pb2.InferParameter, ...]:
     parameters["shared_memory_byte_size"].int64_param = nbytes
     return parameters["shared_memory_region"], parameters["shared_memory_offset"]
 

@@ -32,10 +32,11 @@ def test_a_slot_is_seen_by_another_process(arena: Arena):
     take(arena, PAGE)
     slot = take(arena, 100)
     slot.array((2, 3), "int16")[...] = [[1, 2, 3], [4, 5, 6]]
-    script = (
-        f"import mmap,sys; m=mmap.mmap({slot.fd},{PAGE},offset={slot.offset}); sys.stdout.write(m[:12].hex()); m[:1]=b'\\x09'"
+    look = f"import mmap,sys; m=mmap.mmap({slot.fd},{PAGE},offset={slot.offset}); "
+    script = look + "sys.stdout.write(m[:12].hex()); m[:1]=b'\\x09'"
+    seen = subprocess.run(
+        [sys.executable, "-c", script], pass_fds=[slot.fd], capture_output=True, text=True, check=True
     )
-    seen = subprocess.run([sys.executable, "-c", script], pass_fds=[slot.fd], capture_output=True, text=True, check=True)
     assert bytes.fromhex(seen.stdout) == np.arange(1, 7, dtype=np.int16).tobytes()
     assert slot.array((1,), "uint8")[0] == 9
 
@@ -48,7 +49,7 @@ def test_a_slot_returns_with_its_last_holder(arena: Arena):
     slot.release()
     assert (arena.in_use, arena.slots_in_use) == (0, 0)
     for use in (slot.release, slot.retain, slot.pin, lambda: slot.array((1,))):
-        with pytest.raises(ValueError, match="returned|released"):
+        with pytest.raises(ValueError, match=r"returned|released"):
             use()
 
 
@@ -155,7 +156,8 @@ def test_every_order_of_release_brings_all_home(wanted: list[tuple[int, int, int
 
 
 def test_a_dead_owners_memory_is_swept_and_a_living_ones_is_not(arena: Arena):
-    script = "from orchestrator.adapters.frames.arena import Arena; import os; print(Arena(4096).name, flush=True); os._exit(9)"
+    make = "from orchestrator.adapters.frames.arena import Arena; import os; "
+    script = make + "print(Arena(4096).name, flush=True); os._exit(9)"
     dead = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False).stdout.strip()
     (shm.SHM / f"{dead}-region").write_bytes(b"x")
     told: list[str] = []

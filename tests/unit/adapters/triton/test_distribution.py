@@ -65,9 +65,11 @@ def test_a_damaged_copy_is_replaced(damage: str, fetches: list[Path], tmp_path: 
         (found.root / "manifest.json").write_text("{")
     distribution.install(tmp_path / "cache")
     assert len(fetches) == 2
-    assert found.server.stat().st_size == size == json.loads((found.root / "manifest.json").read_text())[
-        "pytriton/tritonserver/bin/tritonserver"
-    ]
+    assert (
+        found.server.stat().st_size
+        == size
+        == json.loads((found.root / "manifest.json").read_text())["pytriton/tritonserver/bin/tritonserver"]
+    )
 
 
 def test_an_unwritable_cache_is_a_typed_error(tmp_path: Path):

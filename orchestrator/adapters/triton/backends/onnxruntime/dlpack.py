@@ -1,7 +1,8 @@
 """A NumPy array as a DLPack capsule.
 
-Triton's ``Tensor.from_dlpack`` calls ``__dlpack__(stream=None)`` in a way that NumPy 2 answers with a logged traceback; a bare capsule
-is taken as it is. The structures are those of ``dlpack.h``, version 0.x (unversioned ``dltensor``).
+Triton's ``Tensor.from_dlpack`` calls ``__dlpack__(stream=None)`` in a way that NumPy 2 answers with a logged
+traceback; a bare capsule is taken as it is. The structures are those of ``dlpack.h``, version 0.x (unversioned
+``dltensor``).
 """
 
 from __future__ import annotations
@@ -50,9 +51,11 @@ _new_capsule.restype = ctypes.py_object
 _new_capsule.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
 
 
-@_Deleter
-def _forget(managed: Any) -> None:
+def _release(managed: Any) -> None:
     _alive.pop(ctypes.addressof(managed.contents), None)
+
+
+_forget = _Deleter(_release)  # one for all, never collected
 
 
 def capsule(array: NDArray[Any]) -> Any:

@@ -1,7 +1,7 @@
 """Triton's backend ``onnxruntime`` as a Python-based backend: one ONNX Runtime session per model instance.
 
-Runs inside a stub process of ``tritonserver``, never inside reelsift. Inputs are read in place, from the memory that Triton shares with
-the stub. See ``options.py`` for the settings it honours.
+Runs inside a stub process of ``tritonserver``, never inside reelsift. Inputs are read in place, from the memory
+that Triton shares with the stub. See ``options.py`` for the settings it honours.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import onnxruntime as ort
 import triton_python_backend_utils as triton
 
 sys.path.insert(0, str(Path(__file__).parent))
-import dlpack
-import options as session_options
+import dlpack  # type: ignore[import-not-found]
+import options as session_options  # type: ignore[import-not-found]
 
 
 class TritonPythonModel:
@@ -29,10 +29,14 @@ class TritonPythonModel:
         return config
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Make the session. Raises on a setting that is not honoured, a missing provider or names unlike the config's."""
+        """Make the session. Raises on a setting that is not honoured, a missing provider or names unlike the
+        config's.
+        """
         config = json.loads(args["model_config"])
         wanted = session_options.parse(config, args["model_instance_kind"], int(args["model_instance_device_id"]))
-        file = Path(args["model_repository"], args["model_version"], config.get("default_model_filename") or "model.onnx")
+        file = Path(
+            args["model_repository"], args["model_version"], config.get("default_model_filename") or "model.onnx"
+        )
         self._session = _session(file, wanted)
         self._batched = int(config.get("max_batch_size", 0)) > 0
         self._inputs = _same_names("input", config, [node.name for node in self._session.get_inputs()])
@@ -47,10 +51,16 @@ class TritonPythonModel:
         merged = {name: np.concatenate([feed[name] for feed in feeds]) for name in self._inputs}
         answers = self._session.run(self._outputs, merged)
         ends = np.cumsum(rows)
-        return [self._respond([answer[end - count : end] for answer in answers]) for end, count in zip(ends, rows, strict=True)]
+        return [
+            self._respond([answer[end - count : end] for answer in answers])
+            for end, count in zip(ends, rows, strict=True)
+        ]
 
     def _respond(self, arrays: list[Any]) -> Any:
-        tensors = [triton.Tensor.from_dlpack(name, dlpack.capsule(array)) for name, array in zip(self._outputs, arrays, strict=True)]
+        tensors = [
+            triton.Tensor.from_dlpack(name, dlpack.capsule(array))
+            for name, array in zip(self._outputs, arrays, strict=True)
+        ]
         return triton.InferenceResponse(tensors)
 
 
@@ -74,7 +84,9 @@ def _same_names(side: str, config: dict[str, Any], actual: list[str]) -> list[st
     declared = [tensor["name"] for tensor in config.get(side, [])]
     unknown = sorted(set(declared) - set(actual))
     if unknown or (side == "input" and set(declared) != set(actual)):
-        raise session_options.ConfigError(f"config.pbtxt declares {side}s {sorted(declared)}, the graph has {sorted(actual)}")
+        raise session_options.ConfigError(
+            f"config.pbtxt declares {side}s {sorted(declared)}, the graph has {sorted(actual)}"
+        )
     return declared
 
 

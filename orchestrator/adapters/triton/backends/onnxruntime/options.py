@@ -1,7 +1,7 @@
 """The settings of a model's config.pbtxt, as ONNX Runtime's session options.
 
-Names and meanings are those of Triton's C++ backend ``onnxruntime`` (its README, "Model Config Options"), so that one model
-repository serves from both. What this backend does not honour is an error when the model loads.
+Names and meanings are those of Triton's C++ backend ``onnxruntime`` (its README, "Model Config Options"), so that
+one model repository serves from both. What this backend does not honour is an error when the model loads.
 """
 
 from __future__ import annotations
@@ -89,7 +89,10 @@ def _providers(optimization: Mapping[str, Any], kind: str, device: int) -> tuple
     accelerators = optimization.get("execution_accelerators") or {}
     for accelerator in accelerators.get("cpu_execution_accelerator") or []:
         raise ConfigError(f"cpu_execution_accelerator {accelerator.get('name')!r} is not supported; leave it out")
-    asked = [(str(item.get("name")), item.get("parameters") or {}) for item in accelerators.get("gpu_execution_accelerator") or []]
+    asked = [
+        (str(item.get("name")), item.get("parameters") or {})
+        for item in accelerators.get("gpu_execution_accelerator") or []
+    ]
     made = {name: _make(name)(parameters, device) for name, parameters in asked}  # a bad one is an error on a CPU too
     if kind != "GPU":
         return (_CPU,)

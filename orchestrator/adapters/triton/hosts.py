@@ -1,0 +1,177 @@
+"""Where Triton runs: in a process of ours on this machine, or somewhere else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import grpc
+import structlog
+
+from orchestrator.adapters.frames.arena import Arena
+from orchestrator.adapters.triton import distribution
+from orchestrator.adapters.triton.connection import Connection
+from orchestrator.adapters.triton.server import Endpoint, TritonServer
+from orchestrator.adapters.triton.stubs import Stub, StubWatch, bury
+
+_POLL_S = 0.25
+_FINISH_S = 10.0  # what a healthy sibling of a dead stub may need for the requests it has
+_LEAKS_BEFORE_RESTART = 16
+
+log = structlog.get_logger(__name__)
+
+
+class Host(Protocol):
+    """One Triton, which may end and be started again."""
+
+    async def start(self, on_stub_death: Callable[[str], None]) -> Endpoint:
+        """Start it; ``on_stub_death`` is told the model whose stub died."""
+        ...
+
+    async def prepare(self, connection: Connection) -> None:
+        """What a fresh server needs before it can take requests."""
+        ...
+
+    async def load(self, connection: Connection, model: str, timeout_s: float) -> None:
+        """Make ``model`` answer. Raises ``grpc.RpcError`` or ``TimeoutError``."""
+        ...
+
+    async def reload(self, connection: Connection, model: str, timeout_s: float, *, hung: bool) -> None:
+        """Make a broken ``model`` answer again; when ``hung``, what it runs now is lost."""
+        ...
+
+    async def ended(self) -> None:
+        """Wait for its end."""
+        ...
+
+    async def stop(self) -> None:
+        """End it."""
+        ...
+
+
+class EmbeddedHost:
+    """A ``tritonserver`` of our own. ``arenas`` are registered with every server that is started."""
+
+    def __init__(self, repository: Path, arenas: Sequence[Arena], cache: Path | None = None) -> None:
+        self._repository, self._arenas, self._cache = repository, arenas, cache
+        self._distribution: distribution.Distribution | None = None
+        self._server: TritonServer | None = None
+        self._stubs: StubWatch | None = None
+        self._burials: set[asyncio.Task[None]] = set()
+        self._leaks = 0
+
+    @property
+    def server(self) -> TritonServer:
+        """The server that runs now."""
+        assert self._server is not None, "the host is started first"
+        return self._server
+
+    def stubs(self, model: str) -> list[Stub]:
+        """The living stubs of ``model``."""
+        return self._stubs.of(model) if self._stubs else []
+
+    async def start(self, on_stub_death: Callable[[str], None]) -> Endpoint:
+        """See ``Host``. Raises ``SetupError`` or ``InferenceUnavailable``."""
+        if self._distribution is None:
+            self._distribution = await asyncio.to_thread(distribution.install, self._cache)
+        self._server = await TritonServer.start(self._distribution, self._repository)
+        self._leaks = 0
+
+        def died(stub: Stub) -> None:
+            log.warning("triton.stub_died", model=stub.model, pid=stub.pid)
+            self._bury([stub], 0.0)
+            self._leaks += 1
+            on_stub_death(stub.model)
+
+        self._stubs = StubWatch(self._server.pid, died)
+        return self._server.endpoint
+
+    async def prepare(self, connection: Connection) -> None:
+        """See ``Host``."""
+        for arena in self._arenas:
+            await connection.register(arena)
+
+    async def load(self, connection: Connection, model: str, timeout_s: float) -> None:
+        """See ``Host``."""
+        await connection.load(model, timeout_s)
+        if self._stubs:
+            self._stubs.discover()
+
+    async def reload(self, connection: Connection, model: str, timeout_s: float, *, hung: bool) -> None:
+        """Unload and load: a load alone does nothing, and Triton restarts no stub."""
+        if self._leaks > _LEAKS_BEFORE_RESTART:
+            log.info("triton.planned_restart", dead_stubs=self._leaks)
+            await self.stop()
+            return
+        old = self.stubs(model)
+        for stub in old:
+            if self._stubs:
+                self._stubs.forget(stub)
+        try:
+            await connection.unload(model)
+            await self.load(connection, model, timeout_s)
+        finally:
+            self._bury(old, 0.0 if hung else _FINISH_S)
+
+    async def ended(self) -> None:
+        """See ``Host``."""
+        status = await self.server.ended()
+        log.info("triton.ended", status=status)
+        if self._stubs:
+            self._stubs.close()
+            self._stubs = None
+
+    async def stop(self) -> None:
+        """See ``Host``."""
+        if self._server is not None:
+            if self._stubs:
+                self._stubs.close()
+            await self._server.stop()
+        await asyncio.gather(*self._burials)
+
+    def _bury(self, stubs: list[Stub], grace_s: float) -> None:
+        task = asyncio.create_task(bury(stubs, grace_s))
+        self._burials.add(task)
+        task.add_done_callback(self._burials.discard)
+
+
+class RemoteHost:
+    """A Triton that someone else runs at ``address`` (``host:port``), and whose models they load."""
+
+    def __init__(self, address: str) -> None:
+        self._endpoint = Endpoint(address)
+
+    async def start(self, on_stub_death: Callable[[str], None]) -> Endpoint:
+        """See ``Host``."""
+        return self._endpoint
+
+    async def prepare(self, connection: Connection) -> None:
+        """See ``Host``."""
+
+    async def load(self, connection: Connection, model: str, timeout_s: float) -> None:
+        """Wait until the remote Triton says that ``model`` is ready."""
+        async with asyncio.timeout(timeout_s):
+            while not await _is_ready(connection, model):
+                await asyncio.sleep(_POLL_S)
+
+    async def reload(self, connection: Connection, model: str, timeout_s: float, *, hung: bool) -> None:
+        """See ``load``: only its operator can mend it."""
+        await asyncio.sleep(_POLL_S)
+        await self.load(connection, model, timeout_s)
+
+    async def ended(self) -> None:
+        """Never, as far as we know."""
+        await asyncio.Event().wait()
+
+    async def stop(self) -> None:
+        """See ``Host``."""
+
+
+async def _is_ready(connection: Connection, model: str) -> bool:
+    try:
+        return await connection.model_ready(model)
+    except grpc.RpcError as error:
+        log.warning("triton.remote_unavailable", model=model, code=error.code().name)
+        return False

@@ -1,0 +1,397 @@
+"""Keeps Triton and its models answering: the loss of a stub, or of the whole server, ends in a reload, not in an error.
+
+    UNLOADED -> LOADING -> READY <-> HEALING        a model that cannot be loaded is FAILED until it is wanted again
+
+A model heals when a stub of it dies (noticed at once), when a client reports a failure, or when a probe (a
+real inference, made while no request proves the same) fails. When the server ends, every model goes back to
+LOADING and a new server is started.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import structlog
+
+from orchestrator.adapters.triton import metrics
+from orchestrator.adapters.triton.connection import Connection
+from orchestrator.adapters.triton.contract import ModelContract
+from orchestrator.adapters.triton.hosts import Host
+from orchestrator.adapters.triton.identity import identify
+from orchestrator.adapters.triton.transport import Call, Transport
+from orchestrator.core.results import ModelVersion
+from orchestrator.errors import InferenceUnavailable, ReelsiftError
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long things may take, in seconds, and how often they are tried."""
+
+    start_s: float = 30.0
+    load_s: float = 120.0
+    heal_s: float = 60.0
+    probe_s: float = 30.0
+    probe_period_s: float = 2.0
+    probe_share: float = 0.005  # of one core, at most, for the probes of one idle model
+    loads_at_once: int = 2
+    restarts: int = 5  # in a row, without a ready model between them
+
+
+class Phase(Enum):
+    """The life of a model."""
+
+    UNLOADED = "unloaded"
+    LOADING = "loading"
+    READY = "ready"
+    HEALING = "healing"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened, for metrics and tests: ``kind`` as in the log, ``model`` or empty for the server."""
+
+    kind: str
+    model: str = ""
+
+
+@dataclass(slots=True)
+class Model:
+    """A wanted model. ``epoch`` rises whenever it is loaded anew; ``running`` counts requests under way."""
+
+    name: str
+    phase: Phase = Phase.UNLOADED
+    epoch: int = 0
+    running: int = 0
+    contract: ModelContract | None = None
+    version: ModelVersion | None = None
+    last_call: Call | None = None
+    probe_due: float = 0.0
+    settled: asyncio.Event = field(default_factory=asyncio.Event)  # READY or FAILED
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class Supervisor:
+    """Runs ``host``; ``transport`` carries its probes."""
+
+    def __init__(self, host: Host, transport: Transport, repository: Path, patience: Patience | None = None) -> None:
+        self._host, self._transport, self._repository = host, transport, repository
+        self._patience = patience or Patience()
+        self._models: dict[str, Model] = {}
+        self._connection: Connection | None = None
+        self._listeners: list[Callable[[Event], None]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loads = asyncio.Semaphore(self._patience.loads_at_once)
+        self._started: asyncio.Future[None] | None = None
+        self._stopping = False
+        self._fruitless = 0
+
+    # --- what the application asks -----------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Start Triton and return when it answers. Raises ``SetupError`` or ``InferenceUnavailable``."""
+        self._started = asyncio.get_running_loop().create_future()
+        self._spawn(self._serve())
+        await asyncio.shield(self._started)
+        self._spawn(self._probe())
+
+    async def stop(self) -> None:
+        """End Triton and everything of it."""
+        self._stopping = True
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._connection is not None:
+            await self._connection.close()
+        await self._host.stop()
+        if self._connection is not None:
+            self._connection.over.set()
+        for model in self._models.values():
+            self._settle(model, Phase.FAILED)
+
+    async def ready(self, models: Sequence[str]) -> None:
+        """Load ``models``, the first named first, and wait until they answer. Raises ``InferenceUnavailable``."""
+        for name in models:
+            model = self._models.setdefault(name, Model(name))
+            if model.phase in (Phase.UNLOADED, Phase.FAILED) and not self._stopping:
+                self._unsettle(model, Phase.LOADING)
+                if self._connection is not None and not self._connection.over.is_set():
+                    self._spawn(self._load(model, self._connection))
+        for name in models:
+            await self.healed(name)
+
+    async def healed(self, name: str) -> tuple[Model, Connection]:
+        """Wait until ``name`` answers (again). Raises ``InferenceUnavailable`` when it does not within the time
+        for healing.
+        """
+        model = self._models.get(name)
+        if model is None:
+            raise InferenceUnavailable(f"the model {name} was never asked to be ready", model=name)
+        limit = self._patience.load_s if model.phase is Phase.LOADING else self._patience.heal_s
+        try:
+            async with asyncio.timeout(limit):
+                while model.phase is not Phase.READY:  # it may break again before this waiter is woken
+                    await model.settled.wait()
+                    if model.phase is Phase.FAILED:
+                        break
+        except TimeoutError:
+            raise InferenceUnavailable(f"the model {name} did not come back within {limit:g} s", model=name) from None
+        if model.phase is not Phase.READY or self._connection is None:
+            raise InferenceUnavailable(f"the model {name} cannot be loaded; Triton's log says why", model=name)
+        return model, self._connection
+
+    def state(self) -> dict[str, Phase]:
+        """The phase of every wanted model."""
+        return {name: model.phase for name, model in self._models.items()}
+
+    def model(self, name: str) -> Model:
+        """A model that was ready once. Raises ``InferenceUnavailable``."""
+        model = self._models.get(name)
+        if model is None or model.contract is None:
+            raise InferenceUnavailable(f"the model {name} is not loaded", model=name)
+        return model
+
+    def subscribe(self, listener: Callable[[Event], None]) -> None:
+        """Call ``listener`` with every later event."""
+        self._listeners.append(listener)
+
+    async def metrics(self) -> dict[str, metrics.ModelMetrics]:
+        """Triton's own counters by model, since the start of the server that runs now."""
+        return metrics.parse(await self._connection.metrics()) if self._connection else {}
+
+    # --- what the client tells ---------------------------------------------------------------------------------------
+
+    def answered(self, model: Model, call: Call) -> None:
+        """``model`` answered ``call``: no probe is needed for a while, and the next one may look like it."""
+        model.last_call = Call(call.contract, {}, call.input_shapes, call.output_shapes)
+        model.probe_due = time.monotonic() + self._patience.probe_period_s
+        self._fruitless = 0
+
+    def failed(self, model: Model, epoch: int, *, broken: bool, hung: bool = False) -> None:
+        """A request that began in ``epoch`` failed: ``broken`` when Triton said that a stub is dead, ``hung`` when
+        no answer came.
+        """
+        if model.epoch == epoch and model.phase is Phase.READY and self._connection is not None:
+            self._unsettle(model, Phase.HEALING)
+            self._spawn(self._heal(model, self._connection, certain=broken or hung, hung=hung))
+
+    # --- the server --------------------------------------------------------------------------------------------------
+
+    async def _serve(self) -> None:
+        while not self._stopping:
+            try:
+                endpoint = await self._host.start(self._stub_died)
+                await self._run(Connection(endpoint))
+            except (ReelsiftError, OSError) as error:
+                self._not_started(error)
+            self._fruitless += 1
+            if self._fruitless > self._patience.restarts:
+                self._emit("triton.given_up")
+                for model in self._models.values():
+                    self._settle(model, Phase.FAILED)
+                self._fruitless = 0
+                await asyncio.sleep(self._patience.heal_s)
+            await asyncio.sleep(min(5.0, 0.05 * 2**self._fruitless))
+
+    async def _run(self, connection: Connection) -> None:
+        """From the first answer of a server to its end."""
+        watch = asyncio.create_task(self._host.ended())
+        up = asyncio.create_task(self._bring_up(connection))
+        try:
+            await asyncio.wait((watch, up), return_when=asyncio.FIRST_COMPLETED)
+            if up.done() and not up.cancelled() and (fault := up.exception()):
+                log.error("triton.no_answer", error=str(fault))
+                await self._host.stop()
+            await watch
+        finally:
+            for task in (watch, up):
+                task.cancel()
+            if not self._stopping:
+                connection.over.set()  # before a waiter can ask for a model of it
+                for model in self._models.values():
+                    if model.phase is not Phase.FAILED:
+                        self._unsettle(model, Phase.LOADING)
+                self._emit("triton.server_ended")
+                with suppress(asyncio.CancelledError):
+                    await connection.close()
+        if not up.done() or up.cancelled() or up.exception():
+            raise InferenceUnavailable("Triton ended before it answered")
+
+    async def _bring_up(self, connection: Connection) -> None:
+        await connection.live(self._patience.start_s)
+        await self._host.prepare(connection)
+        self._connection = connection
+        self._emit("triton.server_ready")
+        if self._started is not None and not self._started.done():
+            self._started.set_result(None)
+        for model in self._models.values():
+            if model.phase is Phase.LOADING:
+                self._spawn(self._load(model, connection))
+
+    def _not_started(self, error: ReelsiftError | OSError) -> None:
+        log.error("triton.not_started", error=str(error))
+        lasting = isinstance(error, ReelsiftError) and not error.retryable
+        if self._started is not None and not self._started.done() and (lasting or self._fruitless):
+            self._stopping = True
+            typed = (
+                error
+                if isinstance(error, ReelsiftError)
+                else InferenceUnavailable("the embedded Triton could not be started")
+            )
+            self._started.set_exception(typed)
+
+    # --- models ------------------------------------------------------------------------------------------------------
+
+    async def _load(self, model: Model, connection: Connection) -> None:
+        async with self._loads, model.lock:
+            if model.phase is not Phase.LOADING or connection.over.is_set():
+                return
+            try:
+                await self._host.load(connection, model.name, self._patience.load_s)
+                await self._loaded(model, connection)
+            except (grpc.RpcError, TimeoutError, ReelsiftError) as error:
+                if not await self._is_over(connection, error):
+                    log.error("triton.load_failed", model=model.name, error=_words(error))
+                    self._settle(model, Phase.FAILED)
+                    self._emit("triton.load_failed", model.name)
+
+    async def _heal(self, model: Model, connection: Connection, *, certain: bool, hung: bool = False) -> None:
+        async with model.lock:
+            if model.phase is not Phase.HEALING or connection.over.is_set():
+                return
+            self._emit("triton.healing", model.name)
+            try:
+                if not certain:
+                    if await self._is_over(connection):
+                        return  # a fresh server loads it
+                    if await self._answers(model, connection):
+                        self._settle(model, Phase.READY)
+                        return
+                await self._host.reload(connection, model.name, self._patience.load_s, hung=hung)
+                await self._loaded(model, connection)
+                self._emit("triton.healed", model.name)
+            except (grpc.RpcError, TimeoutError, ReelsiftError) as error:
+                if not await self._is_over(connection, error):
+                    log.error("triton.heal_failed", model=model.name, error=_words(error))
+                    self._emit("triton.heal_failed", model.name)
+                    await self._host.stop()  # the last resort: a fresh server loads everything anew
+
+    async def _loaded(self, model: Model, connection: Connection) -> None:
+        contract = await connection.contract(model.name)
+        if model.version is None or model.version.version != contract.version:
+            model.version = await asyncio.to_thread(identify, self._repository, model.name, contract.version)
+        model.contract = contract
+        model.epoch += 1
+        model.probe_due = time.monotonic() + self._patience.probe_period_s
+        if connection.over.is_set():
+            return
+        self._settle(model, Phase.READY)
+        self._emit("triton.model_ready", model.name)
+
+    def _stub_died(self, name: str) -> None:
+        model = self._models.get(name)
+        self._emit("triton.stub_died", name)
+        if (
+            model is None
+            or self._connection is None
+            or self._stopping
+            or model.phase not in (Phase.READY, Phase.HEALING)
+        ):
+            return  # while a model loads, the load itself fails
+        self._unsettle(model, Phase.HEALING)
+        self._spawn(self._heal(model, self._connection, certain=True))
+
+    async def _probe(self) -> None:
+        while True:
+            await asyncio.sleep(self._patience.probe_period_s / 4)
+            for model in list(self._models.values()):
+                connection, now = self._connection, time.monotonic()
+                if model.phase is not Phase.READY or model.running or now < model.probe_due or connection is None:
+                    continue
+                epoch = model.epoch
+                answered = await self._answers(model, connection)
+                took = time.monotonic() - now
+                model.probe_due = time.monotonic() + max(
+                    self._patience.probe_period_s, took / self._patience.probe_share
+                )
+                if not answered:
+                    self.failed(model, epoch, broken=True, hung=took >= self._patience.probe_s)
+
+    async def _answers(self, model: Model, connection: Connection) -> bool:
+        """Whether a real inference of zeros succeeds; taken as true where its shapes are not known yet."""
+        call = _probe_call(model)
+        if call is None:
+            return True
+        try:
+            await asyncio.wait_for(self._transport.attempt(connection, call, lambda: None), self._patience.probe_s)
+        except (grpc.RpcError, TimeoutError) as error:
+            log.warning("triton.probe_failed", model=model.name, error=_words(error))
+            return False
+        return True
+
+    # --- small things ------------------------------------------------------------------------------------------------
+
+    async def _is_over(self, connection: Connection, error: Exception | None = None) -> bool:
+        """Whether the server has ended, given a moment to be noticed when ``error`` looks like it."""
+        if error is None or (isinstance(error, grpc.RpcError) and error.code() is grpc.StatusCode.UNAVAILABLE):
+            with suppress(TimeoutError):
+                await asyncio.wait_for(connection.over.wait(), 1.0 if error else 0.2)
+        return connection.over.is_set()
+
+    def _settle(self, model: Model, phase: Phase) -> None:
+        model.phase = phase
+        model.settled.set()
+
+    def _unsettle(self, model: Model, phase: Phase) -> None:
+        model.phase = phase
+        model.settled.clear()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (fault := task.exception()):
+            log.error("triton.supervisor_fault", exc_info=fault)
+
+    def _emit(self, kind: str, model: str = "") -> None:
+        log.info(kind, **({"model": model} if model else {}))
+        for listener in self._listeners:
+            listener(Event(kind, model))
+
+
+def _probe_call(model: Model) -> Call | None:
+    contract = model.contract
+    if contract is None:
+        return None
+    if model.last_call is not None:
+        shapes, outputs = model.last_call.input_shapes, model.last_call.output_shapes
+        zeros = {name: np.zeros(shapes[name], spec.dtype) for name, spec in contract.inputs.items()}
+        return Call(contract, zeros, shapes, outputs)
+    if contract.has_variable_dims:
+        return None
+    return Call.check(
+        contract, {name: np.zeros(contract.shape(spec.dims), spec.dtype) for name, spec in contract.inputs.items()}
+    )
+
+
+def _words(error: Exception) -> str:
+    return (
+        f"{error.code().name}: {error.details()}"
+        if isinstance(error, grpc.RpcError)
+        else str(error) or type(error).__name__
+    )

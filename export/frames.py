@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -55,3 +56,59 @@ def batches(frames: Frames, rows: int) -> list[Frames]:
     missing = -len(frames) % rows
     padded = np.concatenate([frames, np.repeat(frames[-1:], missing, axis=0)]) if missing else frames
     return [padded[i : i + rows] for i in range(0, len(padded), rows)]
+
+
+WORDS = (
+    "Breaking News",
+    "EXIT 42",
+    "Hello World",
+    "12:45 LIVE",
+    "Weather today",
+    "Gate B17",
+    "No parking",
+    "Subtitle line",
+)
+"""What the rendered lines say."""
+
+
+@dataclass(frozen=True)
+class TextBox:
+    """A rendered line: half-open pixel box x0, y0, x1, y1."""
+
+    text: str
+    box: tuple[int, int, int, int]
+
+
+def text_frame(height: int, width: int, seed: int = 7) -> tuple[Frames, tuple[TextBox, ...]]:
+    """Return a noisy grey frame with white lines of 18 to 60 pixels height on it, and where they are."""
+    rng = np.random.default_rng(seed)
+    picture = np.clip(rng.normal(90, 12, (height, width, 3)), 0, 255).astype(np.uint8)
+    boxes = []
+    top = 30
+    for index, tall in enumerate((18, 22, 26, 30, 36, 42, 50, 60)):
+        scale = cv2.getFontScaleFromHeight(cv2.FONT_HERSHEY_SIMPLEX, tall)
+        thickness = max(1, round(tall / 12))
+        text = WORDS[index]
+        (wide, _), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, thickness)
+        left = 40 + 60 * index
+        origin = (left, top + tall)
+        cv2.putText(
+            picture, text, origin, cv2.FONT_HERSHEY_SIMPLEX, scale, (255, 255, 255), thickness, cv2.LINE_AA
+        )
+        boxes.append(TextBox(text, (left, top, left + wide, top + tall + below)))
+        top += tall + below + 24
+    return picture, tuple(boxes)
+
+
+def text_line(height: int, width: int, text: str) -> Frames:
+    """Return one dark line on a light ground, as tall as fits, [height, width, 3], padded with mid grey."""
+    scale = cv2.getFontScaleFromHeight(cv2.FONT_HERSHEY_SIMPLEX, height // 2, 2)
+    (wide, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 2)
+    line = np.full((height, wide + 16, 3), 230, np.uint8)
+    cv2.putText(
+        line, text, (8, height * 3 // 4), cv2.FONT_HERSHEY_SIMPLEX, scale, (20, 20, 20), 2, cv2.LINE_AA
+    )
+    fitted = min(width, line.shape[1])
+    picture = np.full((height, width, 3), 127, np.uint8)
+    picture[:, :fitted] = cv2.resize(line, (fitted, height), interpolation=cv2.INTER_AREA)
+    return picture

@@ -6,12 +6,18 @@ from collections.abc import Iterable
 
 from export.errors import UnknownModelError
 from export.spec import ModelSpec
-from export.specs import labels, objects, shots
+from export.specs import face_embedding, faces, labels, moderation, objects, shots, text
 
 SPECS: tuple[ModelSpec, ...] = (
     shots.SPEC,
     labels.SPEC,
     objects.SPEC,
+    faces.SPEC,
+    face_embedding.SPEC,
+    moderation.SPEC,
+    text.DETECTION,
+    text.ORIENTATION,
+    text.RECOGNITION,
 )
 
 

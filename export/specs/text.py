@@ -1,0 +1,47 @@
+"""text_detection, text_orientation, text_recognition: on-screen text in three steps."""
+
+from __future__ import annotations
+
+from export.spec import ModelSpec, TensorSpec
+from export.specs.packages import RAPIDOCR
+
+DETECTION = ModelSpec(
+    name="text_detection",
+    version=1,
+    architecture="PP-OCRv6 small detection (DB)",
+    inputs=(TensorSpec("frames", "UINT8", (768, 1280, 3)),),
+    outputs=(TensorSpec("probability", "UINT8", (384, 640), 1.0),),
+    max_batch_size=1,
+    sources=(RAPIDOCR,),
+    licence="Apache-2.0",
+    builder="export.builders.text_detection",
+    recipe=("export.shipped",),
+)
+
+ORIENTATION = ModelSpec(
+    name="text_orientation",
+    version=1,
+    architecture="PP-OCR mobile v2.0 text line orientation",
+    inputs=(TensorSpec("frames", "UINT8", (48, 192, 3)),),
+    outputs=(TensorSpec("scores", "FP32", (2,), 1e-4),),
+    max_batch_size=8,
+    sources=(RAPIDOCR,),
+    licence="Apache-2.0",
+    builder="export.builders.text_orientation",
+    recipe=("export.shipped",),
+    labels=True,
+)
+
+RECOGNITION = ModelSpec(
+    name="text_recognition",
+    version=1,
+    architecture="PP-OCRv6 small recognition (CTC)",
+    inputs=(TensorSpec("frames", "UINT8", (48, -1, 3)),),
+    outputs=(TensorSpec("indices", "INT32", (-1,)), TensorSpec("confidences", "FP32", (-1,), 1e-4)),
+    max_batch_size=1,
+    sources=(RAPIDOCR,),
+    licence="Apache-2.0",
+    builder="export.builders.text_recognition",
+    recipe=("export.shipped",),
+    labels=True,
+)

@@ -37,9 +37,7 @@ def stamp(text: str, width: int, height: int, place: str) -> Stamp:
     ``ValueError`` when it does not fit."""
     canvas = np.zeros((height, 2 * width), np.uint8)
     foot = round(height * BASELINES[place])
-    cv2.putText(
-        canvas, text, (width // 2, foot), cv2.FONT_HERSHEY_SIMPLEX, SCALE, INK, THICKNESS, cv2.LINE_AA
-    )
+    cv2.putText(canvas, text, (width // 2, foot), cv2.FONT_HERSHEY_SIMPLEX, SCALE, INK, THICKNESS, cv2.LINE_AA)
     rows, columns = np.flatnonzero(canvas.any(axis=1)), np.flatnonzero(canvas.any(axis=0))
     top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
     x0 = (width - (right - left)) // 2

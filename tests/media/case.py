@@ -86,9 +86,7 @@ def ok(frames: int, facts: Facts | None = None) -> Expect:
     return Expect(True, False, frozenset(), frames=frames, facts=facts or Facts())
 
 
-def partial_or(
-    *reasons: str, frames: int | None = None, min_frames: int = 0, may_complete: bool = False
-) -> Expect:
+def partial_or(*reasons: str, frames: int | None = None, min_frames: int = 0, may_complete: bool = False) -> Expect:
     """A partial result or one of ``reasons``; with ``may_complete`` a full one (of exactly ``frames``) is
     right too."""
     return Expect(may_complete, True, frozenset(reasons), frames=frames, min_frames=min_frames)
@@ -123,9 +121,7 @@ class Case:
         return self.expectation if isinstance(self.expectation, Expect) else self.expectation()
 
 
-def from_bytes(
-    name: str, filename: str, data: Callable[[], bytes], expectation: Callable[[], Expect] | Expect
-) -> Case:
+def from_bytes(name: str, filename: str, data: Callable[[], bytes], expectation: Callable[[], Expect] | Expect) -> Case:
     """A case that is one file."""
 
     def build(folder: Path) -> Path:

@@ -218,9 +218,7 @@ def _frames(parts: tuple[Part, ...]) -> Iterator[Picture]:
 
 
 def _part_frames(part: Part) -> Iterator[Picture]:
-    source = (
-        _card(part.start, part.end) if part.clip == CARD else clips.pictures(part.clip, part.start, part.end)
-    )
+    source = _card(part.start, part.end) if part.clip == CARD else clips.pictures(part.clip, part.start, part.end)
     stamp = _stamp(part.line) if part.line else None
     for index, picture in enumerate(source):
         fitted = _fit(picture, part)

@@ -36,18 +36,14 @@ def cases() -> list[Case]:
         from_bytes("no_samples", "init.mp4", _init_segment, error(UNREADABLE)),
         from_bytes("media_timescale_0", "t.mp4", partial(_timescale, "moov/trak/mdia/mdhd", 0), lossy),
         from_bytes("movie_timescale_0", "t.mp4", partial(_timescale, "moov/mvhd", 0), lossy),
-        from_bytes(
-            "media_timescale_max", "t.mp4", partial(_timescale, "moov/trak/mdia/mdhd", 0xFFFFFFFF), lossy
-        ),
+        from_bytes("media_timescale_max", "t.mp4", partial(_timescale, "moov/trak/mdia/mdhd", 0xFFFFFFFF), lossy),
         from_bytes("stts_delta_0", "t.mp4", partial(_table, "stts", 0, FRAMES, 0), lossy),
         from_bytes("stts_delta_negative", "t.mp4", partial(_table, "stts", 0, FRAMES, -512), lossy),
         from_bytes("stts_delta_huge", "t.mp4", partial(_table, "stts", 0, FRAMES, 0x7FFFFFFF), lossy),
         from_bytes("stts_too_short", "t.mp4", partial(_table, "stts", 0, FRAMES // 2, 512), lossy),
         from_bytes("pts_duplicate", "t.mp4", _duplicate_pts, lossy),
         from_bytes("pts_backwards", "t.mp4", partial(_table, "ctts", 5, 1, 512 * 40), lossy),
-        from_bytes(
-            "chunk_offset_beyond_the_end", "t.mp4", partial(_table, "stco", 0, 0x7FFFFFF0), error(UNREADABLE)
-        ),
+        from_bytes("chunk_offset_beyond_the_end", "t.mp4", partial(_table, "stco", 0, 0x7FFFFFF0), error(UNREADABLE)),
         from_bytes("chunk_offset_0", "t.mp4", partial(_table, "stco", 0, 0), lossy),
         from_bytes(
             "declared_65535",
@@ -119,9 +115,7 @@ def _flipped(where: Literal["pictures", "anywhere"], seed: int) -> Case:
         start = isobmff.find(whole, "mdat").body if where == "pictures" else 0
         bits = np.unpackbits(np.frombuffer(whole, np.uint8))
         random = np.random.default_rng(seed)
-        chosen = start * 8 + random.choice(
-            len(bits) - start * 8, max(1, int(FLIP_SHARE * len(bits))), replace=False
-        )
+        chosen = start * 8 + random.choice(len(bits) - start * 8, max(1, int(FLIP_SHARE * len(bits))), replace=False)
         bits[chosen] ^= 1
         return np.packbits(bits).tobytes()
 

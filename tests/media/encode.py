@@ -47,9 +47,7 @@ def encode(path: Path, pictures: Iterable[Picture], how: Encoding) -> None:
     iterator = iter(pictures)
     first = next(iterator)
     height, width = first.shape[:2]
-    with av.open(
-        str(path), "w", format=how.container, options=REPEATABLE | dict(how.container_options)
-    ) as out:
+    with av.open(str(path), "w", format=how.container, options=REPEATABLE | dict(how.container_options)) as out:
         options = STABLE.get(how.codec, {}) | dict(how.options)
         stream = out.add_stream(how.codec, rate=how.fps, options=options)
         assert isinstance(stream, av.VideoStream)
@@ -61,15 +59,11 @@ def encode(path: Path, pictures: Iterable[Picture], how: Encoding) -> None:
         if how.time_base is not None:
             context.time_base = stream.time_base = how.time_base
         time_base = how.time_base or 1 / how.fps
-        tone = (
-            out.add_stream("libopus" if how.container == "webm" else "aac", rate=48_000) if how.tone else None
-        )
+        tone = out.add_stream("libopus" if how.container == "webm" else "aac", rate=48_000) if how.tone else None
         count = 0
         for picture in _chain(first, iterator):
             raw = av.VideoFrame.from_ndarray(picture, format="rgb24")
-            frame = raw.reformat(
-                format=how.pix_fmt, dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
-            )
+            frame = raw.reformat(format=how.pix_fmt, dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)
             frame.pts, frame.time_base = (how.pts[count] if how.pts else count), time_base
             out.mux(stream.encode(frame))
             count += 1

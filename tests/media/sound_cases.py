@@ -30,17 +30,13 @@ def cases() -> list[Case]:
         from_bytes("matroska_named_mp4", "matroska.mp4", lambda: synth.plain("matroska"), _full()),
         from_bytes("video_named_txt", "video.txt", synth.plain, _full()),
         from_bytes("video_without_suffix", "video", lambda: synth.plain("mpegts"), _full()),
-        _encoded(
-            "matroska_live", "live.mkv", replace(PLAIN, container="matroska", container_options={"live": "1"})
-        ),
+        _encoded("matroska_live", "live.mkv", replace(PLAIN, container="matroska", container_options={"live": "1"})),
         _encoded("with_audio", "audio.mp4", replace(PLAIN, tone=True)),
         _encoded("webm_vp9", "vp9.webm", Encoding("libvpx-vp9", container="webm", tone=True), codec="vp9"),
         _encoded("webm_vp8", "vp8.webm", Encoding("libvpx", container="webm"), codec="vp8"),
         _encoded("hevc", "hevc.mp4", Encoding("libx265"), codec="hevc"),
         _encoded("mpeg4", "mpeg4.mp4", Encoding("mpeg4"), codec="mpeg4"),
-        _encoded(
-            "h264_10bit", "10bit.mp4", replace(PLAIN, pix_fmt="yuv420p10le"), codec="h264", bit_depth=10
-        ),
+        _encoded("h264_10bit", "10bit.mp4", replace(PLAIN, pix_fmt="yuv420p10le"), codec="h264", bit_depth=10),
         _encoded("av1", "av1.mp4", Encoding("libsvtav1"), codec="av1"),
         _encoded(
             "pts_wrap",
@@ -64,14 +60,10 @@ def cases() -> list[Case]:
         _vfr("vfr_matroska", "vfr.mkv", "matroska", 1000),
         *(_rotated(degrees) for degrees in (90, 180, 270)),
         from_bytes("tail_garbage_mp4", "tail.mp4", lambda: synth.plain() + _noise(65_536), _full()),
-        from_bytes(
-            "tail_garbage_matroska", "tail.mkv", lambda: synth.plain("matroska") + _noise(65_536), _full()
-        ),
+        from_bytes("tail_garbage_matroska", "tail.mkv", lambda: synth.plain("matroska") + _noise(65_536), _full()),
         from_bytes("tail_zeros_mpegts", "tail.ts", lambda: synth.plain("mpegts") + bytes(65_536), _full()),
         from_bytes("mdat_to_the_end", "open.mp4", _open_mdat, _full()),
-        from_bytes(
-            "many_free_boxes", "free.mp4", lambda: _after_ftyp(isobmff.make_box(b"free") * 5_000), _full()
-        ),
+        from_bytes("many_free_boxes", "free.mp4", lambda: _after_ftyp(isobmff.make_box(b"free") * 5_000), _full()),
         from_bytes(
             "nested_free_boxes",
             "nested.mp4",
@@ -86,9 +78,7 @@ def _regular(frames: int) -> tuple[Fraction, ...]:
 
 
 def _full(codec: str = "h264") -> Expect:
-    return ok(
-        FRAMES, Facts(WIDTH, HEIGHT, rotation=0, corner="top-left", codec=codec, seconds=_regular(FRAMES))
-    )
+    return ok(FRAMES, Facts(WIDTH, HEIGHT, rotation=0, corner="top-left", codec=codec, seconds=_regular(FRAMES)))
 
 
 def _encoded(
@@ -101,9 +91,7 @@ def _encoded(
     codec: str | None = None,
     bit_depth: int | None = None,
 ) -> Case:
-    facts = Facts(
-        *size, rotation=0, corner="top-left", bit_depth=bit_depth, codec=codec, seconds=_regular(frames)
-    )
+    facts = Facts(*size, rotation=0, corner="top-left", bit_depth=bit_depth, codec=codec, seconds=_regular(frames))
     return from_bytes(name, filename, lambda: synth.video(how, frames, *size), ok(frames, facts))
 
 

@@ -1,0 +1,86 @@
+"""What a worker is asked to do: parsed and built in one place, so that both ends agree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from orchestrator.adapters.decoders.wire import Message, encode
+from orchestrator.core.frames import Fit, Tap, View
+from orchestrator.core.media import DecodeLimits
+from orchestrator.core.sampling import Sampling
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Where an earlier worker on the same bytes stopped.
+
+    Per tap: ``deliver`` is the first index to deliver, ``render`` (not above it) the first to render, so that near-duplicates are found as before.
+    ``known`` frames of the timeline need no telling again; ``counted`` frames are in ``counts`` (the order of ``sequencer.LEDGER``).
+    """
+
+    deliver: tuple[int, ...]
+    render: tuple[int, ...]
+    known: int = 0
+    counted: int = 0
+    counts: tuple[int, ...] = (0,) * 8
+    bad: int | None = None
+    opened: bool = False
+
+    @classmethod
+    def fresh(cls, taps: int) -> Resume:
+        """From the beginning."""
+        return cls((0,) * taps, (0,) * taps)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One media to decode. ``extents[t]`` are the byte offsets of tap ``t``'s slots in the arena; ``free[t]`` numbers those that may be written."""
+
+    taps: tuple[Tap, ...]
+    limits: DecodeLimits
+    extents: tuple[tuple[int, ...], ...]
+    free: tuple[tuple[int, ...], ...]
+    resume: Resume
+
+
+def encode_job(job: Job) -> bytes:
+    """The job as a message."""
+    resume = job.resume
+    return encode(
+        "job",
+        taps=[_encode_tap(tap) for tap in job.taps],
+        limits=[job.limits.max_pixels, job.limits.max_decode_seconds, job.limits.max_stall_seconds],
+        extents=job.extents,
+        free=job.free,
+        resume=[resume.deliver, resume.render, resume.known, resume.counted, resume.counts, resume.bad, resume.opened],
+    )
+
+
+def decode_job(message: Message) -> Job:
+    """The job out of its message (which comes from the service, so it is trusted)."""
+    deliver, render, known, counted, counts, bad, opened = message.raw("resume")
+    return Job(
+        tuple(_decode_tap(fields) for fields in message.raw("taps")),
+        DecodeLimits(*message.raw("limits")),
+        _tuples(message.raw("extents")),
+        _tuples(message.raw("free")),
+        Resume(tuple(deliver), tuple(render), known, counted, tuple(counts), bad, opened),
+    )
+
+
+def _encode_tap(tap: Tap) -> list[object]:
+    fps = None if tap.sampling.fps is None else [tap.sampling.fps.numerator, tap.sampling.fps.denominator]
+    return [tap.view.width, tap.view.height, tap.view.fit.value, fps, tap.batch, tap.reuse]
+
+
+def _decode_tap(fields: Sequence[object]) -> Tap:
+    width, height, fit, fps, batch, reuse = fields
+    assert isinstance(width, int) and isinstance(height, int) and isinstance(batch, int)
+    rate = Fraction(*fps) if isinstance(fps, list) else None
+    return Tap(View(width, height, Fit(fit)), Sampling(rate), batch, bool(reuse))
+
+
+def _tuples(lists: Sequence[Sequence[int]]) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(each) for each in lists)

@@ -1,0 +1,212 @@
+"""The CPU decoder: one sandboxed worker process per media, replaced when it dies.
+
+A session survives its workers: what was delivered is remembered per tap, and the next worker continues there, so that the
+events are those of a run without a crash.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import count
+
+import structlog
+
+from orchestrator.adapters.decoders.job import Job, encode_job
+from orchestrator.adapters.decoders.slots import TapSlots
+from orchestrator.adapters.decoders.state import SessionState
+from orchestrator.adapters.decoders.wire import Message, ProtocolError, encode
+from orchestrator.adapters.decoders.workers import Worker, WorkerDied, WorkerPool
+from orchestrator.adapters.frames.arena import Arena
+from orchestrator.core.media import Ledger
+from orchestrator.errors import (
+    DecodeBudget,
+    DecoderCrashed,
+    Encrypted,
+    InternalError,
+    MediaTooLarge,
+    MediaUnreadable,
+    NoVideoStream,
+    ReelsiftError,
+    UnsupportedCodec,
+    UnsupportedFormat,
+)
+from orchestrator.ports import DecodeEvent, DecodeFinished, DecodeRequest, DecodeSession, MediaBytes
+
+log = structlog.get_logger()
+
+# A worker names a reason; the words are ours, for it has read hostile bytes.
+_REFUSALS: dict[str, tuple[type[ReelsiftError], str]] = {
+    error.reason: (error, text)
+    for error, text in (
+        (MediaUnreadable, "no video frame could be decoded from these bytes"),
+        (MediaTooLarge, "a video frame has more pixels than the limit"),
+        (NoVideoStream, "the media has no video stream"),
+        (UnsupportedFormat, "these bytes are not a video container that is accepted here"),
+        (UnsupportedCodec, "the video codec is not accepted here"),
+        (Encrypted, "the video is encrypted"),
+        (DecodeBudget, "decoding took more CPU time than its budget"),
+    )
+}
+
+
+class ProcessDecoder:
+    """A ``Decoder``. ``threads`` decode in parallel inside each worker; ``spares`` workers are kept warm.
+
+    Call ``start()`` inside the event loop to have the first spares warm early, and ``close()`` in the end.
+    """
+
+    def __init__(
+        self, arena: Arena, *, threads: int | None = None, spares: int = 1, address_space: int = 6 << 30
+    ) -> None:
+        self._arena = arena
+        self._pool = WorkerPool(threads or min(len(os.sched_getaffinity(0)), 4), address_space, spares)
+        self._numbers = count(1)
+        self._allocating = asyncio.Lock()  # two sessions that each hold half of the arena would wait for ever
+
+    async def start(self) -> None:
+        """Start the spare workers (in the background)."""
+        self._pool.fill()
+
+    async def close(self) -> None:
+        """End the spare workers; sessions end with their own contexts."""
+        await self._pool.close()
+
+    @asynccontextmanager
+    async def open(self, source: MediaBytes, request: DecodeRequest) -> AsyncIterator[DecodeSession]:
+        """See ``Decoder.open``."""
+        session = ProcessDecodeSession(self._pool, self._arena, source, request)
+        try:
+            async with self._allocating:
+                await session.prepare(f"decode-{next(self._numbers)}")
+            yield session
+        finally:
+            await session.close()
+
+
+class ProcessDecodeSession:
+    """A ``DecodeSession`` over worker processes. Made by ``ProcessDecoder.open``."""
+
+    def __init__(self, pool: WorkerPool, arena: Arena, source: MediaBytes, request: DecodeRequest) -> None:
+        self._pool, self._arena, self._source, self._request = pool, arena, source, request
+        self._slots: TapSlots | None = None
+        self._state: SessionState | None = None
+        self._worker: Worker | None = None
+        self._needed: int | None = None  # byte that the worker waits for
+        self._hurried = 0
+
+    @property
+    def worker_pid(self) -> int | None:
+        """Process id of the worker at work, for operators and tests."""
+        return self._worker.process.pid if self._worker else None
+
+    async def prepare(self, owner: str) -> None:
+        """Allocate the slots."""
+        self._slots = await TapSlots.allocate(self._arena, self._request.taps, owner, self._grant)
+        self._state = SessionState(self._request.taps, self._slots)
+
+    async def close(self) -> None:
+        """End the worker, give the slots back."""
+        worker, self._worker = self._worker, None
+        try:
+            if worker is not None:
+                await worker.stop()
+        finally:
+            if self._slots is not None:
+                self._slots.close()
+
+    def hurry(self, through: int) -> None:
+        """See ``DecodeSession.hurry``."""
+        if through > self._hurried:
+            self._hurried = through
+            if self._worker is not None:
+                self._worker.send(encode("hurry", through=through))
+
+    def ledger(self) -> Ledger:
+        """See ``DecodeSession.ledger``."""
+        return self._state.ledger if self._state else Ledger()
+
+    async def events(self) -> AsyncIterator[DecodeEvent]:
+        """See ``DecodeSession.events``."""
+        state = self._state
+        assert state is not None, "a session is opened by its decoder"
+        died_at: tuple[int, ...] | None = None
+        while True:
+            try:
+                worker = await self._employ(state)
+                while True:
+                    message = await self._receive(worker)
+                    for event in self._events_of(state, message):
+                        yield event
+                        if isinstance(event, DecodeFinished):
+                            return
+            except (WorkerDied, ProtocolError) as death:
+                await self._bury(death)
+                if died_at == state.progress:
+                    break
+                died_at = state.progress
+        if not state.delivered:
+            raise DecoderCrashed("the decode worker died again and again on this media")
+        for event in state.give_up(DecoderCrashed.reason):
+            yield event
+
+    async def _employ(self, state: SessionState) -> Worker:
+        """A worker that goes on where the state is."""
+        slots = self._slots
+        assert slots is not None
+        worker = self._worker = await self._pool.take()
+        job = Job(self._request.taps, self._request.limits, slots.offsets, slots.free, state.resume)
+        worker.send_job(encode_job(job), [self._source.fileno(), self._source.control_fd, self._arena.fd])
+        self._needed = None
+        if self._hurried:
+            worker.send(encode("hurry", through=self._hurried))
+        return worker
+
+    async def _bury(self, death: Exception) -> None:
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            await worker.stop()
+            if worker.process.returncode == -signal.SIGXCPU:
+                raise DecodeBudget(_REFUSALS[DecodeBudget.reason][1]) from death
+        log.warning("decode worker died", cause=str(death), status=worker.process.returncode if worker else None)
+
+    async def _receive(self, worker: Worker) -> Message:
+        """The next message. A worker that is silent although it could work counts as dead."""
+        quiet_since = time.monotonic()
+        while True:
+            message = await worker.receive(min(1.0, self._request.limits.max_stall_seconds))
+            if message is not None:
+                return message
+            if self._waits_for_us():
+                quiet_since = time.monotonic()
+            elif time.monotonic() - quiet_since >= self._request.limits.max_stall_seconds:
+                worker.kill()
+                raise WorkerDied(None)
+
+    def _waits_for_us(self) -> bool:
+        """Whether the worker rightly waits: for bytes that have not come, or for a slot."""
+        assert self._slots is not None
+        starved = self._needed is not None and not self._source.complete and self._source.committed < self._needed
+        return starved or self._slots.exhausted
+
+    def _events_of(self, state: SessionState, message: Message) -> list[DecodeEvent]:
+        if message.kind == "starved":
+            self._needed = message.integer("needed", 0)
+        elif message.kind == "fed":
+            self._needed = None
+        elif message.kind == "broken":
+            raise WorkerDied(None, f"{message.word('error')} at {message.word('where')}")
+        elif message.kind == "failed":
+            error, text = _REFUSALS.get(message.word("reason"), (InternalError, "the decoder failed"))
+            raise error(text)
+        elif message.kind != "alive":
+            return list(state.accept(message))
+        return []
+
+    def _grant(self, tap: int, slot: int) -> None:
+        if self._worker is not None:
+            self._worker.send(encode("grant", tap=tap, slot=slot))

@@ -1,0 +1,114 @@
+"""The decode worker: warms up, takes one job, locks itself in, decodes, and ends.
+
+    python -m orchestrator.adapters.decoders.worker SOCKET_FD THREADS ADDRESS_SPACE_BYTES
+
+The job's message carries three descriptors: the media (read-only), its control page, and the frame arena, of which only the job's own extents are
+mapped before the descriptor is closed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import mmap
+import os
+import socket
+import sys
+import threading
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.adapters.decoders import sandbox
+from orchestrator.adapters.decoders.container import make_decoder
+from orchestrator.adapters.decoders.engine import Engine, parked
+from orchestrator.adapters.decoders.job import Job, decode_job
+from orchestrator.adapters.decoders.reading import ControlPage, MediaReader
+from orchestrator.adapters.decoders.scaling import Scaler
+from orchestrator.adapters.decoders.wire import MAX_MESSAGE, Message, encode, receive_with_descriptors
+from orchestrator.core.frames import View
+from orchestrator.core.perceptual import likeness
+
+Slots = list[list[NDArray[np.uint8]]]
+
+
+def main(socket_fd: int, threads: int, address_space: int) -> None:
+    """Serve one job; returns when the service has closed the socket."""
+    sandbox.die_with_parent()
+    channel = socket.socket(fileno=socket_fd)
+    warm_up()
+    enter = threading.Event()
+    engines: list[Engine] = []
+    parked(enter, lambda: engines[0].demux(), "demux")
+    for number in range(threads):
+        parked(enter, lambda number=number: engines[0].work(number), f"decode-{number}")  # type: ignore[misc]
+    channel.send(encode("ready"))
+    data, descriptors = receive_with_descriptors(channel, 3)
+    if not data:
+        return
+    job = decode_job(Message(data))
+    media_fd, control_fd, arena_fd = descriptors
+    page, slots = ControlPage(control_fd), map_slots(job, arena_fd)
+    keep_only(channel.fileno(), media_fd)
+    sandbox.limit(address_space, job.limits.max_decode_seconds)
+    sandbox.lock()
+    engine = Engine(job, lambda starving: MediaReader(media_fd, page, starving), slots, channel.send, threads)
+    engines.append(engine)
+    enter.set()
+    serve(channel, engine)
+
+
+def serve(channel: socket.socket, engine: Engine) -> None:
+    """Follow the service's messages until it closes the socket."""
+    while data := channel.recv(MAX_MESSAGE):
+        message = Message(data)
+        if message.kind == "grant":
+            engine.sequencer.grant(message.integer("tap"), message.integer("slot"))
+        elif message.kind == "hurry":
+            engine.hurry(message.integer("through"))
+
+
+def map_slots(job: Job, arena_fd: int) -> Slots:
+    """The job's slots ``[batch, h, w, 3]`` as arrays, per tap."""
+    slots: Slots = []
+    for tap, offsets in zip(job.taps, job.extents, strict=True):
+        shape = (tap.batch, tap.view.height, tap.view.width, 3)
+        maps = [mmap.mmap(arena_fd, tap.slot_bytes, offset=offset) for offset in offsets]
+        slots.append([np.ndarray(shape, np.uint8, memory) for memory in maps])
+    return slots
+
+
+def keep_only(*descriptors: int) -> None:
+    """Close every descriptor but the standard three (which lead to ``/dev/null``) and these."""
+    edges = [2, *sorted(descriptors), os.sysconf("SC_OPEN_MAX")]
+    for low, high in zip(edges, edges[1:], strict=False):
+        os.closerange(low + 1, high)
+
+
+def warm_up() -> None:
+    """Run the whole path on a tiny clip of our own, so that nothing is imported or loaded behind the lock."""
+    av.logging.set_level(None)
+    clip = io.BytesIO()
+    with av.open(clip, "w", format="mp4") as muxer:
+        encoder = muxer.add_stream("mpeg4", rate=25)
+        encoder.width = encoder.height = 64
+        encoder.pix_fmt = "yuv420p"
+        for shade in range(3):
+            frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 40 * shade, np.uint8), "rgb24")
+            muxer.mux(encoder.encode(frame))
+        muxer.mux(encoder.encode(None))
+    clip.seek(0)
+    with av.open(clip) as demuxer:
+        stream = demuxer.streams.video[0]
+        decoder = make_decoder(stream, 64 * 64)
+        for packet in demuxer.demux(stream):
+            for shown in decoder.decode(packet if packet.size else None):
+                likeness(Scaler(View(16, 16)).scale(shown, shown.rotation))
+    with contextlib.suppress(av.FFmpegError, ValueError):
+        av.open(io.BytesIO(b"no media at all"), options={"format_whitelist": "mov"})
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:4]))
+    os._exit(0)

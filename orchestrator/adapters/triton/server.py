@@ -97,9 +97,12 @@ class TritonServer:
         return server
 
     @property
-    def running(self) -> bool:
-        """Whether the server has not ended."""
-        return self._guard.returncode is None
+    def alive(self) -> bool:
+        """Whether ``tritonserver`` itself lives now, even before its end has been noticed."""
+        try:
+            return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+        except OSError:
+            return False
 
     async def ended(self) -> int:
         """Wait for the end of the server, when none of its processes or shared memory is left; returns its exit

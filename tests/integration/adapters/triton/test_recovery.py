@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from orchestrator.adapters.frames import shm
-from orchestrator.adapters.triton import guard
+from orchestrator.adapters.triton import guard, hosts
 from orchestrator.adapters.triton.client import Limits
 from orchestrator.adapters.triton.connection import Connection
 from orchestrator.adapters.triton.supervisor import Phase
@@ -74,10 +74,13 @@ async def test_every_wanted_model_comes_back(repository: Path):
         await stack.right_answer("two")
 
 
-async def test_many_deaths_end_in_a_planned_restart_and_leave_nothing(repository: Path):
+async def test_many_deaths_end_in_a_planned_restart_and_leave_nothing(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(hosts, "_LEAKS_BEFORE_RESTART", 3)
     async with running(repository, ["one"]) as stack:
         first = stack.server.pid
-        for _ in range(20):
+        for _ in range(6):
             before = stack.supervisor.model("one").epoch
             kill(stack.host.stubs("one")[0].pid)
             async with asyncio.timeout(BACK_WITHIN_S):

@@ -198,7 +198,7 @@ def _render(path: Path, parts: tuple[Part, ...]) -> None:
     how = encode.Encoding(
         gop=GOP,
         b_frames=3,
-        options={"preset": "veryfast", "crf": "20"},
+        options={"preset": "superfast", "crf": "22"},
         container_options={"movflags": "+faststart"},
     )
     encode.encode(path, _frames(parts), how)

@@ -18,6 +18,8 @@ from orchestrator.cli import exits, logs, loop
 from orchestrator.cli.serve import settings_with
 from orchestrator.cli.view import View
 
+DRAIN_SECONDS = 5.0  # an analysis that has answered may still be putting its things away
+
 
 def analyze(
     source: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="The video.")],
@@ -87,7 +89,9 @@ async def _inside(
     from orchestrator.app import running_app
 
     with tempfile.TemporaryDirectory(prefix="reelsift-") as folder:
-        settings = settings_with({**given, "listen": f"unix:{folder}/api", "roots": (path.parent,), "drain_seconds": 0})
+        settings = settings_with(
+            {**given, "listen": f"unix:{folder}/api", "roots": (path.parent,), "drain_seconds": DRAIN_SECONDS}
+        )
         async with running_app(settings) as address, connect(address) as client:
             async for response in client.analyze_path(str(path), options):
                 yield response

@@ -18,6 +18,11 @@ def printable(text: str) -> str:
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
+def short(label: str) -> str:
+    """The first of the synonyms in a class's name ("tram, tramcar" is one class)."""
+    return label.partition(",")[0]
+
+
 def clock(ns: int) -> str:
     """``ns`` as H:MM:SS.mmm, rounded down."""
     seconds, rest = divmod(ns, 1_000_000_000)
@@ -90,7 +95,7 @@ def _words(annotation: pb.Annotation) -> str:
             return _shot(annotation.shot)
         case "labels":
             top = annotation.labels.labels[:TOP_LABELS]
-            return ", ".join(f"{printable(label.label)} {label.score:.2f}" for label in top)
+            return ", ".join(f"{short(printable(label.label))} {label.score:.2f}" for label in top)
         case "objects":
             classes = Counter(printable(track.label) for track in annotation.objects.tracks)
             return ", ".join(f"{number} {label}" for label, number in classes.most_common())

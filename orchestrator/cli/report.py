@@ -88,6 +88,7 @@ def render(responses: Sequence[pb.AnalyzeResponse], title: str) -> str:
         models=_models(segments),
         clock=describe.clock,
         duration=describe.duration,
+        short=describe.short,
         aspect=_aspect(started.media, segments),
     )
 

@@ -52,6 +52,10 @@ def test_a_partial_analysis_says_so(analysis) -> None:
     assert "PARTIAL: the media breaks at pts 24 (MEDIA_UNREADABLE)" in shown(analysis(partial=True))
 
 
+def test_a_class_is_called_by_its_first_name(analysis) -> None:
+    assert "tram 0.75" in shown(analysis(label="tram, tramcar"))
+
+
 @pytest.mark.parametrize("payload", ["\x1b[2J\x1b]0;owned\x07", "[bold red]x[/]", "a\rb\x00\x9b31m"])
 def test_hostile_text_commands_no_terminal(analysis, payload: str) -> None:
     text = shown(analysis(text=payload, label=payload))

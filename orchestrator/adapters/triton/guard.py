@@ -1,8 +1,8 @@
 """Stands between reelsift and ``tritonserver``, so that neither leaves anything behind when it dies.
 
-Runs as ``python guard.py NAME LOCK_FD COMMAND...`` in a session of its own, standard library only. It starts
+Runs as ``python guard.py NAME LOCK_FD FOLDER COMMAND...`` in a session of its own, standard library only. It starts
 the command, prints its pid, and ends everything of the session when the command ends or when its parent is
-gone (end of file on standard input). Then it removes ``/dev/shm/NAME*`` and leaves with the command's exit
+gone (end of file on standard input). Then it removes ``/dev/shm/NAME*`` and FOLDER and leaves with the command's exit
 status. Triton's stubs outlive a killed server, which is why the server cannot look after itself.
 """
 
@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -47,7 +48,7 @@ def end_session(session: int) -> None:
         select.select([], [], [], 0.005)
 
 
-def main(name: str, lock_fd: str, *command: str) -> int:
+def main(name: str, lock_fd: str, folder: str, *command: str) -> int:
     """Run ``command`` guarded. ``lock_fd`` keeps the name locked while this process lives."""
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -73,6 +74,7 @@ def main(name: str, lock_fd: str, *command: str) -> int:
     end_session(os.getsid(0))
     for leftover in sorted(Path("/dev/shm").glob(f"{name}*"), reverse=True):
         leftover.unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
     os.close(int(lock_fd))
     return 0 if status is None else status
 

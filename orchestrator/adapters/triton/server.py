@@ -73,7 +73,7 @@ class TritonServer:
             command = _command(distribution, repository, folder, name, key, metrics, log_file)
             with log_file.open("ab") as output:
                 guarding = await asyncio.create_subprocess_exec(
-                    sys.executable, "-I", "-S", guard.__file__, name, str(lock), *command,
+                    sys.executable, "-I", "-S", guard.__file__, name, str(lock), str(folder), *command,
                     stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=output,
                     start_new_session=True, pass_fds=[lock], env=_environment(distribution),
                 )  # fmt: skip

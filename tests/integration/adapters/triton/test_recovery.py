@@ -163,7 +163,7 @@ async def main():
     supervisor = Supervisor(host, SharedMemoryTransport(arena), Path(sys.argv[1]))
     await supervisor.start()
     await supervisor.ready(["one"])
-    print("ready", host.server._guard.pid, host.server.name, arena.name, flush=True)
+    print("ready", host.server._guard.pid, host.server.name, arena.name, host.server._folder, flush=True)
     await asyncio.sleep(60)
 asyncio.run(main())
 """
@@ -174,7 +174,8 @@ def test_a_killed_parent_leaves_no_process_and_no_memory(repository: Path, with_
     parent = subprocess.Popen([sys.executable, "-c", _PARENT, str(repository)], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
     line = next(line for line in parent.stdout if line.startswith("ready")).split()[1:]
-    session, server_name, arena_name = int(line[0]), line[1], line[2]
+    session, server_name, arena_name, folder = int(line[0]), line[1], line[2], Path(line[3])
+    assert folder.exists()
     assert len(guard.session_members(session)) == 4  # guard, server, two stubs
     if with_guard:
         kill(session)
@@ -188,6 +189,9 @@ def test_a_killed_parent_leaves_no_process_and_no_memory(repository: Path, with_
         time.sleep(0.02)
     assert guard.session_members(session) == []
     assert not list(shm.SHM.glob(f"{server_name}*"))
+    while folder.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)  # the guard removes it last
+    assert not folder.exists()
     shm.sweep()
     assert not (shm.SHM / arena_name).exists()
 

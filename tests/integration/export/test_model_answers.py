@@ -127,5 +127,3 @@ def test_a_spliced_cut_is_found_at_its_frame(model: Model, clips: Path, at: int)
     window = np.concatenate([person[:at], np.repeat(street, 100 - at, axis=0)])
     cut = model("shots")(window[None])["cut"][0]
     assert np.flatnonzero(cut > 0.5).tolist() == [at - 1]
-
-

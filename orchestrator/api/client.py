@@ -19,7 +19,8 @@ from orchestrator.api.status import ClientError, client_error
 
 __all__ = ["AnalysisOptions", "ClientError", "ReelsiftClient", "connect"]
 
-CHUNK_BYTES = 256 << 10
+CHUNK_BYTES = 1 << 20
+PACE_SECONDS = 0.1  # a throttled upload sends so much at a time
 
 _OPTIONS = (
     ("grpc.max_receive_message_length", MAX_RESPONSE_BYTES),
@@ -138,7 +139,9 @@ async def connect(address: str) -> AsyncIterator[ReelsiftClient]:
 async def read_chunks(
     path: Path, chunk_bytes: int = CHUNK_BYTES, bytes_per_second: float | None = None
 ) -> AsyncIterator[bytes]:
-    """The bytes of ``path``, no faster than ``bytes_per_second``."""
+    """The bytes of ``path`` in pieces of ``chunk_bytes``; no faster than ``bytes_per_second``, then in smaller pieces."""
+    if bytes_per_second is not None:
+        chunk_bytes = max(1, min(chunk_bytes, int(bytes_per_second * PACE_SECONDS)))
     began, sent = time.monotonic(), 0
     descriptor = await asyncio.to_thread(os.open, path, os.O_RDONLY | os.O_CLOEXEC)
     try:

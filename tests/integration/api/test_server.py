@@ -113,8 +113,10 @@ async def test_a_file_is_uploaded_as_it_is(run, fake, tmp_path: Path) -> None:
 async def test_an_upload_can_be_throttled(run, fake, tmp_path: Path) -> None:
     path = tmp_path / "clip"
     path.write_bytes(bytes(100_000))
-    async with run(fake()) as running:
+    analyses = fake()
+    async with run(analyses) as running:
         loop = asyncio.get_running_loop()
         began = loop.time()
-        _ = [r async for r in running.client.analyze_file(path, chunk_bytes=10_000, bytes_per_second=200_000)]
+        _ = [r async for r in running.client.analyze_file(path, bytes_per_second=200_000)]
         assert 0.45 <= loop.time() - began < 2.0
+    assert analyses.uploads[0].appends >= 5  # in small pieces, so that analysis begins early

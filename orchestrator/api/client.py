@@ -139,7 +139,7 @@ async def connect(address: str) -> AsyncIterator[ReelsiftClient]:
 async def read_chunks(
     path: Path, chunk_bytes: int = CHUNK_BYTES, bytes_per_second: float | None = None
 ) -> AsyncIterator[bytes]:
-    """The bytes of ``path`` in pieces of ``chunk_bytes``; no faster than ``bytes_per_second``, then in smaller pieces."""
+    """The bytes of ``path`` in pieces of ``chunk_bytes``, or smaller ones no faster than ``bytes_per_second``."""
     if bytes_per_second is not None:
         chunk_bytes = max(1, min(chunk_bytes, int(bytes_per_second * PACE_SECONDS)))
     began, sent = time.monotonic(), 0

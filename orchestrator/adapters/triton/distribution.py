@@ -25,6 +25,7 @@ from pathlib import Path
 import platformdirs
 import structlog
 
+from orchestrator.adapters.triton import libpython
 from orchestrator.errors import SetupError
 
 WHEEL = "nvidia-pytriton==0.7.0"
@@ -67,13 +68,11 @@ class Distribution:
 
     @property
     def library_path(self) -> str:
-        """``LD_LIBRARY_PATH`` of the server: the wheel's libraries, then where this interpreter keeps its own."""
+        """``LD_LIBRARY_PATH``: the wheel's libraries, then where this interpreter keeps its own, or a borrowed one."""
         own = {sysconfig.get_config_var("LIBDIR"), f"{sys.base_prefix}/lib"}
-        folders = [
-            str(self.root / "nvidia_pytriton.libs"),
-            *sorted(folder for folder in own if folder and Path(folder).is_dir()),
-        ]
-        return ":".join([*folders, *filter(None, [os.environ.get("LD_LIBRARY_PATH")])])
+        folders = [*sorted(folder for folder in own if folder), str(libpython.folder(self.root.parent))]
+        present = [str(self.root / "nvidia_pytriton.libs"), *(folder for folder in folders if Path(folder).is_dir())]
+        return ":".join([*present, *filter(None, [os.environ.get("LD_LIBRARY_PATH")])])
 
 
 def install(cache: Path | None = None) -> Distribution:
@@ -95,6 +94,8 @@ def install(cache: Path | None = None) -> Distribution:
     except OSError as error:
         raise SetupError(f"Triton cannot be unpacked into the user's cache: {error.strerror}") from error
     found = Distribution(root)
+    if found.stub.exists() and libpython.LIBRARY in missing_libraries(found.stub, found.library_path):
+        libpython.borrow(cache)
     check_loads(found.stub, found.library_path)
     check_loads(found.server, found.library_path)
     return found
@@ -104,7 +105,19 @@ def check_loads(binary: Path, library_path: str) -> None:
     """Raise ``SetupError`` naming the shared libraries that ``binary`` needs and the loader does not find."""
     if not binary.exists():
         raise SetupError(f"the embedded Triton has no Python backend for Python {_PYTHON}; it has 3.8 to 3.13")
-    # The loader itself answers, so that its own search order decides; nothing of the binary runs.
+    missing = missing_libraries(binary, library_path)
+    if any(name.startswith("libpython") for name in missing):
+        raise SetupError(
+            f"Triton's Python backend needs the shared library of Python {_PYTHON}, and apt could not fetch it for this "
+            f"user; install it (Debian and Ubuntu: the package {libpython.PACKAGE}), or use a Python with --enable-shared"
+        )
+    if missing:
+        raise SetupError(f"the embedded Triton cannot start here: it lacks {', '.join(missing)}")
+
+
+def missing_libraries(binary: Path, library_path: str) -> list[str]:
+    """The shared libraries that ``binary`` needs and the loader does not find; nothing of the binary runs."""
+    # The loader itself answers, so that its own search order decides.
     trace = subprocess.run(
         [str(binary)],
         env={"LD_TRACE_LOADED_OBJECTS": "1", "LD_LIBRARY_PATH": library_path},
@@ -113,15 +126,9 @@ def check_loads(binary: Path, library_path: str) -> None:
         check=False,
     )
     missing = [line.split()[0] for line in trace.stdout.splitlines() if line.rstrip().endswith("not found")]
-    if any(name.startswith("libpython") for name in missing):
-        raise SetupError(
-            f"Triton's Python backend needs the shared library of Python {_PYTHON}; "
-            f"install it (Debian and Ubuntu: the package "
-            f"libpython{_PYTHON}), or use a Python built with --enable-shared"
-        )
-    if missing or "GLIBC_" in trace.stderr or trace.returncode:
-        lacking = ", ".join(missing) or "a newer C library (glibc 2.35)"
-        raise SetupError(f"the embedded Triton cannot start here: it lacks {lacking}")
+    if not missing and ("GLIBC_" in trace.stderr or trace.returncode):
+        return ["a newer C library (glibc 2.35)"]
+    return missing
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import grpc
 
 from orchestrator.api import messages as pb
 from orchestrator.api.gen.reelsift.v1.analysis_pb2_grpc import AnalysisServiceStub
-from orchestrator.api.server import MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES
+from orchestrator.api.limits import MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES
 from orchestrator.api.status import ClientError, client_error
 
 __all__ = ["AnalysisOptions", "ClientError", "ReelsiftClient", "connect"]

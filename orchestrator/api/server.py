@@ -15,14 +15,13 @@ from orchestrator.api.gen.reelsift.v1 import analysis_pb2
 from orchestrator.api.gen.reelsift.v1.analysis_pb2_grpc import add_AnalysisServiceServicer_to_server
 from orchestrator.api.handlers import AnalysisHandlers
 from orchestrator.api.interceptors import Boundary
+from orchestrator.api.limits import MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES
 from orchestrator.api.ports import Analyses
 from orchestrator.errors import SetupError
 
 log = structlog.get_logger(__name__)
 
 SERVICE = analysis_pb2.DESCRIPTOR.services_by_name["AnalysisService"].full_name
-MAX_REQUEST_BYTES = 8 << 20  # a chunk of an upload; clients send 1 MiB or less
-MAX_RESPONSE_BYTES = 64 << 20  # a segment with its thumbnail and every track point
 
 _OPTIONS = (
     ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),

@@ -28,7 +28,6 @@ def configure(level: str, *, as_json: bool = False) -> None:
             *renderers,
         ],
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
     )
     logging.basicConfig(level=max(number, logging.WARNING), stream=sys.stderr)
 

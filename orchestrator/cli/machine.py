@@ -32,10 +32,11 @@ def examine(settings: Settings, *, fetch: bool = False) -> list[Check]:
     """Every check; with ``fetch`` a missing Triton is fetched."""
     cache = Path(platformdirs.user_cache_dir("reelsift"))
     spool = settings.spool_dir or Path(tempfile.gettempdir())
-    if settings.triton:
-        server = [remote_triton(settings.triton)]
-    else:
-        server = [python_library(cache), embedded_triton(cache, fetch=fetch)]
+    server = (
+        [remote_triton(settings.triton)]
+        if settings.triton
+        else [python_library(cache), embedded_triton(cache, fetch=fetch)]
+    )
     return [
         Check("python", State.OK, f"{sys.version.split()[0]} at {sys.prefix}"),
         *server,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
 
 import pytest
+import structlog
 
 from orchestrator.api import messages as pb
 
@@ -65,7 +67,7 @@ def responses(text: str = "STOP", label: str = "person", *, partial: bool = Fals
         start_frame=0, end_frame=25, start_pts=0, end_pts=25, time_base=base, start_ns=0, end_ns=1_000_000_000
     )
     ledger = pb.Ledger(
-        source_frames=25, expected_frames=25, decoded_frames=24 if partial else 25, corrupt_frames=partial
+        source_frames=25, expected_frames=25, decoded_frames=24 if partial else 25, corrupt_frames=int(partial)
     )
     segment = pb.Segment(
         interval=interval,
@@ -85,6 +87,16 @@ def responses(text: str = "STOP", label: str = "person", *, partial: bool = Fals
         pb.AnalyzeResponse(analysis_id="a-1", sequence=3, segment=segment),
         pb.AnalyzeResponse(analysis_id="a-1", sequence=4, finished=finished),
     ]
+
+
+@pytest.fixture(autouse=True)
+def _own_logging() -> Iterator[None]:
+    """Commands configure logging for their whole process; the tests that follow shall not notice."""
+    handlers, level = logging.root.handlers[:], logging.root.level
+    yield
+    logging.root.handlers[:] = handlers
+    logging.root.setLevel(level)
+    structlog.reset_defaults()
 
 
 @pytest.fixture

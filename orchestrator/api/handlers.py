@@ -22,6 +22,8 @@ from orchestrator.ports import MediaBytes
 
 log = structlog.get_logger(__name__)
 
+LAST_WORD_SECONDS = 1.0
+
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -128,10 +130,14 @@ class AnalysisHandlers(AnalysisServiceServicer):
         tasks = {events, asyncio.create_task(receiving()), asyncio.create_task(acknowledgements.run(tell))}
         try:
             pending = tasks
-            while events in pending:
+            while not events.done():
                 done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-                for task in sorted(done, key=lambda task: task is not events):  # the analysis' own answer goes first
+                if any(isinstance(task.exception(), OSError | ValueError) for task in done):
+                    # An analysis that has ended closes its upload under the receiver: what it says is coming
+                    await asyncio.wait({events}, timeout=LAST_WORD_SECONDS)
+                for task in () if events.done() else done:
                     task.result()
+            events.result()
         finally:
             for task in tasks:
                 task.cancel()

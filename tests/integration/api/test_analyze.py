@@ -251,6 +251,52 @@ async def test_a_failed_analysis_ends_its_stream_with_the_same_error(run, fake, 
     assert analyses.cancelled == []
 
 
+@pytest.mark.parametrize("fails", [True, False])
+async def test_an_analysis_that_ends_during_its_upload_has_the_last_word(run, fake, events, fails: bool) -> None:
+    """It closes the upload, so the next chunk cannot be stored; that is not the client's answer."""
+    analyses = fake()
+    failed = Failed("UNSUPPORTED_FORMAT", "INVALID_ARGUMENT", "no video container", False)
+
+    async def closed(offset: int, data: bytes) -> int:
+        analyses.extend(events["started"], failed if fails else events["finished"])
+        raise OSError("bad file descriptor")
+
+    open_upload = analyses.open_upload
+
+    def open_closed():
+        upload = open_upload()
+        upload.append = closed
+        return upload
+
+    analyses.open_upload = open_closed
+    async with run(analyses) as running:
+        call = running.stub.Analyze(requests([UPLOAD, chunk(0, b"abc")], hold=True))
+        if fails:
+            error = await refusal(call)
+            assert (error.code(), error.details()) == (grpc.StatusCode.INVALID_ARGUMENT, "no video container")
+        else:
+            assert await kinds(call) == [("started", 1), ("finished", 2)]
+
+
+async def test_a_disk_that_fails_is_an_internal_error(run, fake) -> None:
+    analyses = fake()
+    open_upload = analyses.open_upload
+
+    async def broken(offset: int, data: bytes) -> int:
+        raise OSError("input/output error")
+
+    def open_broken():
+        upload = open_upload()
+        upload.append = broken
+        return upload
+
+    analyses.open_upload = open_broken
+    async with run(analyses) as running:
+        error = await refusal(running.stub.Analyze(requests([UPLOAD, chunk(0, b"abc")], hold=True)))
+    assert error.code() is grpc.StatusCode.INTERNAL
+    assert analyses.cancelled == ["a-1"]
+
+
 async def test_a_full_queue_says_when_to_come_back_and_closes_the_source(run, fake) -> None:
     analyses = fake(refusal=QueueFull("2 analyses are accepted already", limit=2))
     async with run(analyses) as running:

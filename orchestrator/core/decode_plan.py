@@ -21,6 +21,7 @@ A frame whose pts does not rise (a duplicate, or a clock that jumped back) is co
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -284,7 +285,7 @@ def _needed(packets: Sequence[Packet]) -> tuple[Packet, ...]:
     """
     starts = [place for place, packet in enumerate(packets) if packet.key]
     edges = [0, *(place for place in starts if place), len(packets)] if packets else []
-    runs = [packets[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    runs = [packets[a:b] for a, b in itertools.pairwise(edges)]
     kept: list[tuple[Sequence[Packet], bool]] = []  # from the back: packets, whether they follow on those before
     whole = False  # the GOP behind needs all of this one
     for run in reversed(runs):

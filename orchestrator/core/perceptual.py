@@ -1,9 +1,11 @@
 """Near-duplicate pictures: two cheap tests that must both say "same" before a picture borrows another's answer.
 
-1. A 64-bit difference hash (9 x 8 cells, each compared with its right neighbour) may differ in at most ``HASH_BITS`` bits: a fast test of layout.
-2. In a thumbnail of ``CELL`` x ``CELL`` pixel cells no cell may have changed by more than ``CELL_LEVELS`` grey levels, and all by ``MEAN_LEVELS`` on the
-   mean. A hash alone would miss a changed subtitle or a small person. One letter stroke inside a cell (10 % of its pixels at 100 levels of contrast) moves the
-   cell's mean by 10 levels, while coding noise, averaged over 64 pixels, stays below 3.
+1. A 64-bit difference hash (9 x 8 cells, each compared with its right neighbour) may differ in at most ``HASH_BITS``
+bits: a fast test of layout.
+2. In a thumbnail of ``CELL`` x ``CELL`` pixel cells no cell may have changed by more than ``CELL_LEVELS`` grey
+levels, and all by ``MEAN_LEVELS`` on the mean. A hash alone would miss a changed subtitle or a small person. One
+letter stroke inside a cell (10 % of its pixels at 100 levels of contrast) moves the cell's mean by 10 levels, while
+coding noise, averaged over 64 pixels, stays below 3.
 
 The hash differs between flat neighbours by noise alone, so cells must differ by more than one level to set a bit.
 """
@@ -38,7 +40,9 @@ class Likeness:
 
 
 def likeness(picture: NDArray[np.uint8]) -> Likeness:
-    """Likeness of an RGB picture ``[h, w, 3]``; green stands for grey (it carries 72 % of BT.709 luma) and costs no conversion."""
+    """Likeness of an RGB picture ``[h, w, 3]``; green stands for grey (it carries 72 % of BT.709 luma) and costs no
+    conversion.
+    """
     height, width = picture.shape[:2]
     cell = max(1, min(CELL, width // 9, height // 8))
     thumbnail = _means(picture[:, :, 1], -(-height // cell), -(-width // cell))
@@ -48,7 +52,9 @@ def likeness(picture: NDArray[np.uint8]) -> Likeness:
 
 
 def _means(grey: NDArray[np.uint8] | NDArray[np.float32], rows: int, columns: int) -> NDArray[np.float32]:
-    """Mean of each of ``rows`` x ``columns`` nearly equal cells, as two small matrix products (five times faster than ``reduceat``)."""
+    """Mean of each of ``rows`` x ``columns`` nearly equal cells, as two small matrix products (five times faster than
+    ``reduceat``).
+    """
     down, across = _averages(rows, grey.shape[0]), _averages(columns, grey.shape[1])
     return down @ grey.astype(np.float32, copy=False) @ across.T
 

@@ -112,7 +112,9 @@ async def test_rotation_is_applied(decoder: ProcessDecoder, clips: Path, turn: i
     with PathSource(path, [clips]) as source:
         out = await collect(decoder, source, tap)
     assert out.media is not None
-    assert (out.media.width, out.media.height, out.media.rotation) == ((96, 128) if turn != 180 else (128, 96)) + (turn,)
+    assert (out.media.width, out.media.height, out.media.rotation) == ((96, 128) if turn != 180 else (128, 96)) + (
+        turn,
+    )
     upright = truth(clip_named("faststart.mp4").write(clips), View(48, 36))
     for index, _, pixels, _ in out.rows[tap]:
         shown = np.rot90(upright.pictures[index], -(turn // 90))
@@ -186,7 +188,9 @@ async def test_hurry_delivers_part_filled_batches_while_bytes_are_missing(decode
     assert [size for size in out.batches if size != ALL.batch][:1] == [(before + 1) % ALL.batch]
 
 
-async def test_a_receiver_that_holds_slots_stops_the_decoder(decoder: ProcessDecoder, arena: Arena, clips: Path) -> None:
+async def test_a_receiver_that_holds_slots_stops_the_decoder(
+    decoder: ProcessDecoder, arena: Arena, clips: Path
+) -> None:
     path = clip_named("long.mp4").write(clips)
     tap = Tap(View(512, 512), EVERY_FRAME, 8)  # 6 MiB a slot: two of them
     with PathSource(path, [clips]) as source:

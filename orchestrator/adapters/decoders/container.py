@@ -1,6 +1,7 @@
 """Opening untrusted bytes: what they are, whether they are allowed, and decoders for their video stream.
 
-libav gets a reader object, never a name; only ordinary file formats may be probed, and no protocol but ``pipe`` may be opened by one.
+libav gets a reader object, never a name; only ordinary file formats may be probed, and no protocol but ``pipe`` may
+be opened by one.
 """
 
 from __future__ import annotations
@@ -28,19 +29,33 @@ from orchestrator.errors import (
 ANALYZE_MICROSECONDS = 1_500_000
 FORMATS = "mov,matroska,webm,mpegts,mpeg,avi,flv,ogg,asf"
 CODECS = frozenset(
-    "h264 hevc vp8 vp9 av1 mpeg4 mpeg2video mpeg1video mjpeg prores theora wmv1 wmv2 wmv3 vc1 flv1 h263 msmpeg4v2 msmpeg4v3".split()
+    (
+        *("h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "mpeg2video", "mpeg1video", "mjpeg", "prores", "theora"),
+        *("wmv1", "wmv2", "wmv3", "vc1", "flv1", "h263", "msmpeg4v2", "msmpeg4v3"),
+    )
 )
-# What libav raises on bad media, beside its own errors: names that are not UTF-8, tables that point nowhere, integers out of range.
+# What libav raises on bad media, beside its own errors: names that are not UTF-8, tables that point nowhere, integers
+# out of range.
 MEDIA_ERRORS = (av.FFmpegError, ValueError, IndexError, OverflowError, ZeroDivisionError, EOFError)
 _ISO_BOXES = frozenset((b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp", b"moof", b"uuid"))
 _NOT_VIDEO = ((b"ID3", 0), (b"fLaC", 0), (b"WAVE", 8), (b"\xff\xfb", 0), (b"\xff\xf1", 0), (b"AIFF", 8), (b"#!AMR", 0))
-_FOREIGN = ((b"\x89PNG", 0), (b"\xff\xd8\xff", 0), (b"GIF8", 0), (b"%PDF", 0), (b"PK\x03\x04", 0), (b"WEBP", 8), (b"\x1f\x8b", 0))
+_FOREIGN = (
+    (b"\x89PNG", 0),
+    (b"\xff\xd8\xff", 0),
+    (b"GIF8", 0),
+    (b"%PDF", 0),
+    (b"PK\x03\x04", 0),
+    (b"WEBP", 8),
+    (b"\x1f\x8b", 0),
+)
 _ATTACHED = av.stream.Disposition.attached_pic
 
 
 @dataclass(slots=True)
 class Opened:
-    """An open container with its video stream. ``promised_end`` is the byte where the outermost structure says that the file ends, if it says so."""
+    """An open container with its video stream. ``promised_end`` is the byte where the outermost structure says that
+    the file ends, if it says so.
+    """
 
     container: InputContainer
     stream: VideoStream
@@ -59,7 +74,12 @@ def open_media(reader: MediaReader, max_pixels: int) -> Opened:
     reader.is_seekable = kind in ("iso", "asf", "avi") or (kind == "stream" and reader.complete)
     if kind in ("asf", "avi"):
         reader.size()  # their index is at the end, and they mark keyframes there
-    options = {"format_whitelist": FORMATS, "protocol_whitelist": "pipe", "max_pixels": str(_guard(max_pixels)), "threads": "1"}
+    options = {
+        "format_whitelist": FORMATS,
+        "protocol_whitelist": "pipe",
+        "max_pixels": str(_guard(max_pixels)),
+        "threads": "1",
+    }
     # libav would look at five seconds of media before the first frame of a growing fragmented file
     options["analyzeduration"] = str(ANALYZE_MICROSECONDS)
     if kind == "iso":
@@ -72,7 +92,9 @@ def open_media(reader: MediaReader, max_pixels: int) -> Opened:
 
 
 def _sniff(head: bytes) -> str:
-    """Family of the container: ``iso``, ``matroska``, ``avi``, ``asf``, ``stream`` (read front to back) or ``unknown``."""
+    """Family of the container: ``iso``, ``matroska``, ``avi``, ``asf``, ``stream`` (read front to back) or
+    ``unknown``.
+    """
     if not head:
         raise MediaUnreadable("the media is empty")
     if head[4:8] in _ISO_BOXES:
@@ -155,7 +177,8 @@ def _duration(container: InputContainer, stream: VideoStream) -> int | None:
 def make_decoder(stream: VideoStream, max_pixels: int) -> VideoCodecContext:
     """A decoder of its own for ``stream``: same parameters (reorder depth included), one thread.
 
-    PyAV copies all codec parameters only through a template stream, so a throw-away muxer serves as one; nothing is written.
+    PyAV copies all codec parameters only through a template stream, so a throw-away muxer serves as one; nothing is
+    written.
     """
     context = _copy_of(stream)
     context.codec_tag = stream.codec_context.codec_tag
@@ -168,7 +191,9 @@ def make_decoder(stream: VideoStream, max_pixels: int) -> VideoCodecContext:
 def _copy_of(stream: VideoStream) -> VideoCodecContext:
     for muxer in ("matroska", "nut", "avi", "flv"):  # each knows other codecs
         try:
-            context = av.open(io.BytesIO(), "w", format=muxer).add_stream_from_template(stream, opaque=True).codec_context
+            context = (
+                av.open(io.BytesIO(), "w", format=muxer).add_stream_from_template(stream, opaque=True).codec_context
+            )
         except ValueError:
             continue
         assert isinstance(context, VideoCodecContext)
@@ -182,13 +207,19 @@ def _guard(max_pixels: int) -> int:
 
 
 def check_pixels(picture: av.VideoFrame | VideoCodecContext, max_pixels: int) -> None:
-    """Raise ``MediaTooLarge`` for a frame (or a stream about to be decoded) above the limit, whatever the container said."""
+    """Raise ``MediaTooLarge`` for a frame (or a stream about to be decoded) above the limit, whatever the container
+    said.
+    """
     if picture.width * picture.height > max_pixels:
-        raise MediaTooLarge("a frame is larger than the limit", width=picture.width, height=picture.height, limit=max_pixels)
+        raise MediaTooLarge(
+            "a frame is larger than the limit", width=picture.width, height=picture.height, limit=max_pixels
+        )
 
 
 def promised_end(reader: MediaReader) -> int | None:
-    """Byte at which the file should end by its outermost structure (MP4 boxes, Matroska segment, RIFF), else ``None``."""
+    """Byte at which the file should end by its outermost structure (MP4 boxes, Matroska segment, RIFF), else
+    ``None``.
+    """
     head = reader.peek(64)
     if head[4:8] in _ISO_BOXES:
         return _iso_end(reader)
@@ -233,7 +264,9 @@ def _ebml(data: bytes, at: int, base: int = 0) -> tuple[int, int, int]:
 
 
 def is_shown(codec: str, packet: av.Packet[VideoStream]) -> bool:
-    """Whether the packet puts a picture on the screen: not one that an edit list hides, nor a VP8 alternate reference."""
+    """Whether the packet puts a picture on the screen: not one that an edit list hides, nor a VP8 alternate
+    reference.
+    """
     if packet.is_discard:
         return False
     if codec == "vp8" and packet.size:
@@ -244,7 +277,8 @@ def is_shown(codec: str, packet: av.Packet[VideoStream]) -> bool:
 def may_skip_references(codec: str, extradata: bytes | None) -> bool:
     """Whether a picture marked as non-reference is needed by no other.
 
-    HEVC marks only within a temporal sub-layer, so a stream must declare a single one (``numTemporalLayers`` of its hvcC).
+    HEVC marks only within a temporal sub-layer, so a stream must declare a single one (``numTemporalLayers`` of its
+    hvcC).
     """
     if codec == "hevc":
         return bool(extradata and len(extradata) > 22 and extradata[0] == 1 and (extradata[21] >> 3 & 7) == 1)

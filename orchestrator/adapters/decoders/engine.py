@@ -1,6 +1,7 @@
 """The decode engine of a worker: one demuxing thread that plans, several that decode units in parallel.
 
-Runs inside the locked worker; everything it tells goes through ``send``. Threads exist before the lock-down and enter at ``demux`` and ``work``.
+Runs inside the locked worker; everything it tells goes through ``send``. Threads exist before the lock-down and enter
+at ``demux`` and ``work``.
 """
 
 from __future__ import annotations
@@ -137,7 +138,9 @@ class Engine:
                 yield None
 
     def _examine(self, opened: media.Opened, context: VideoCodecContext, packet: av.Packet[VideoStream]) -> None:
-        """Find out what the media is, by its first keyframe: headers lie about sizes, and only frames know their rotation."""
+        """Find out what the media is, by its first keyframe: headers lie about sizes, and only frames know their
+        rotation.
+        """
         context.open(strict=False)
         frames: list[av.VideoFrame] = []
         try:
@@ -241,7 +244,11 @@ class Engine:
         counts["source"] = planner.frames + planner.late + absent
         if not counts["decoded"]:
             raise MediaUnreadable("no frame could be decoded")
-        bad = [pts for pts in (sequencer.first_bad_pts, planner.first_late_pts, end_pts if broken else None) if pts is not None]
+        bad = [
+            pts
+            for pts in (sequencer.first_bad_pts, planner.first_late_pts, end_pts if broken else None)
+            if pts is not None
+        ]
         sequencer.first_bad_pts = min(bad) if bad else None
         fields = sequencer.ledger()
         counts["skipped"] = max(0, counts["source"] - counts["expected"])
@@ -313,7 +320,9 @@ class Engine:
             self._send(encode("alive"))
 
     def _guard(self, run: Callable[[], None]) -> None:
-        """Run a thread; an error of the media is told, an error of ours ends the process (its death is handled outside)."""
+        """Run a thread; an error of the media is told, an error of ours ends the process (its death is handled
+        outside).
+        """
         try:
             run()
         except Stopped:

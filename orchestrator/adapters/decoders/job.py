@@ -16,8 +16,9 @@ from orchestrator.core.sampling import Sampling
 class Resume:
     """Where an earlier worker on the same bytes stopped.
 
-    Per tap: ``deliver`` is the first index to deliver, ``render`` (not above it) the first to render, so that near-duplicates are found as before.
-    ``known`` frames of the timeline need no telling again; ``counted`` frames are in ``counts`` (the order of ``sequencer.LEDGER``).
+    Per tap: ``deliver`` is the first index to deliver, ``render`` (not above it) the first to render, so that
+    near-duplicates are found as before. ``known`` frames of the timeline need no telling again; ``counted`` frames
+    are in ``counts`` (the order of ``sequencer.LEDGER``).
     """
 
     deliver: tuple[int, ...]
@@ -36,7 +37,9 @@ class Resume:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One media to decode. ``extents[t]`` are the byte offsets of tap ``t``'s slots in the arena; ``free[t]`` numbers those that may be written."""
+    """One media to decode. ``extents[t]`` are the byte offsets of tap ``t``'s slots in the arena; ``free[t]`` numbers
+    those that may be written.
+    """
 
     taps: tuple[Tap, ...]
     limits: DecodeLimits
@@ -77,7 +80,9 @@ def _encode_tap(tap: Tap) -> list[object]:
 
 def _decode_tap(fields: Sequence[object]) -> Tap:
     width, height, fit, fps, batch, reuse = fields
-    assert isinstance(width, int) and isinstance(height, int) and isinstance(batch, int)
+    assert isinstance(width, int)
+    assert isinstance(height, int)
+    assert isinstance(batch, int)
     rate = Fraction(*fps) if isinstance(fps, list) else None
     return Tap(View(width, height, Fit(fit)), Sampling(rate), batch, bool(reuse))
 

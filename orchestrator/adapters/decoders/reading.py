@@ -1,7 +1,7 @@
 """What libav reads from: one descriptor, through ``pread``, waiting for bytes that have not arrived.
 
-The control page (see ``MediaBytes.control_fd``) tells how far the file has grown. A seek past that point succeeds and the read waits;
-the size of a growing file is unknown and never made up.
+The control page (see ``MediaBytes.control_fd``) tells how far the file has grown. A seek past that point succeeds and
+the read waits; the size of a growing file is unknown and never made up.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class ControlPage:
 class MediaReader:
     """A file object for ``av.open``.
 
-    ``seekable`` is what libav is told. While bytes are missing for longer than ``STARVED_SECONDS``, ``starving(position)`` is called at every poll, and
-    ``starving(None)`` once when they have come.
+    ``seekable`` is what libav is told. While bytes are missing for longer than ``STARVED_SECONDS``,
+    ``starving(position)`` is called at every poll, and ``starving(None)`` once when they have come.
     """
 
     name = "media"

@@ -17,16 +17,15 @@ import pyseccomp as seccomp
 
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
 
-_ALWAYS = (
-    # memory and threads that exist already
-    *("brk", "munmap", "mremap", "madvise", "futex", "membarrier", "sched_yield", "restart_syscall", "exit", "exit_group"),
-    *("rt_sigreturn", "rt_sigprocmask", "sigaltstack", "rseq", "set_robust_list"),
-    # time and self
-    *("clock_gettime", "clock_nanosleep", "nanosleep", "gettimeofday", "getpid", "gettid", "getrusage", "getcpu", "getrandom"),
-    *("sched_getaffinity",),
-    # descriptors it was given
-    *("pread64", "recvfrom", "recvmsg", "sendto", "sendmsg", "poll", "ppoll", "select", "pselect6", "close", "lseek", "fstat"),
+_MEMORY_AND_THREADS = (  # of the threads that exist already
+    "brk munmap mremap madvise futex membarrier sched_yield restart_syscall exit exit_group "
+    "rt_sigreturn rt_sigprocmask sigaltstack rseq set_robust_list"
 )
+_TIME_AND_SELF = (
+    "clock_gettime clock_nanosleep nanosleep gettimeofday getpid gettid getrusage getcpu getrandom sched_getaffinity"
+)
+_GIVEN_DESCRIPTORS = "pread64 recvfrom recvmsg sendto sendmsg poll ppoll select pselect6 close lseek fstat"
+_ALWAYS = f"{_MEMORY_AND_THREADS} {_TIME_AND_SELF} {_GIVEN_DESCRIPTORS}".split()
 
 
 def die_with_parent() -> None:

@@ -1,7 +1,7 @@
 """From a decoded frame straight to the pictures that the taps want.
 
-Shrinking averages areas, anything else is bicubic. BT.709 where an HD picture does not name its matrix (BT.601 else). Rotation is applied to the
-small picture. Non-square pixels are not stretched: views see the coded picture.
+Shrinking averages areas, anything else is bicubic. BT.709 where an HD picture does not name its matrix (BT.601 else).
+Rotation is applied to the small picture. Non-square pixels are not stretched: views see the coded picture.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ class Scaler:
             threads=1,
         )
         plane = small.planes[0]
-        picture = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:height, : width * 3].reshape(height, width, 3)
+        picture = (
+            np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:height, : width * 3].reshape(height, width, 3)
+        )
         return np.rot90(picture, -(clockwise // 90)) if clockwise else picture
 
     def _size(self, width: int, height: int, turned: bool) -> tuple[int, int]:

@@ -238,7 +238,9 @@ class Sequencer:
         state.through = max(state.through, state.rows[-1][0] + 1)
         chain = unit_start if 0 <= unit_start <= state.rows[-1][0] else -1
         slot = -1 if state.slot is None else state.slot
-        message = encode("batch", tap=number, slot=slot, through=state.through, rows=state.rows, chain=chain, **self._ledger())
+        message = encode(
+            "batch", tap=number, slot=slot, through=state.through, rows=state.rows, chain=chain, **self._ledger()
+        )
         state.rows, state.slot, state.used = [], None, 0
         self._send(message)
 

@@ -27,7 +27,9 @@ class TapSlots:
         self._closed = False
 
     @classmethod
-    async def allocate(cls, arena: Arena, taps: Sequence[Tap], owner: str, granted: Callable[[int, int], None]) -> TapSlots:
+    async def allocate(
+        cls, arena: Arena, taps: Sequence[Tap], owner: str, granted: Callable[[int, int], None]
+    ) -> TapSlots:
         """Allocate the extents; waits while the arena is full. Nothing stays allocated when that is cancelled."""
         extents: list[list[ArenaSlot]] = []
         try:

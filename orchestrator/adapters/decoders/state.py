@@ -53,7 +53,9 @@ class SessionState:
             min(chain, through) if tap.reuse else through
             for tap, chain, through in zip(self._taps, self._chain, self.through, strict=True)
         )
-        return Resume(tuple(self.through), render, len(self.pts), self._counted, self._counts, self._bad, self.media is not None)
+        return Resume(
+            tuple(self.through), render, len(self.pts), self._counted, self._counts, self._bad, self.media is not None
+        )
 
     def accept(self, message: Message) -> Iterator[DecodeEvent]:
         """The events that a message means."""
@@ -108,7 +110,11 @@ class SessionState:
     def _opened(self, message: Message) -> Iterator[DecodeEvent]:
         width, height, turn, numerator, denominator, depth = message.integers("facts", 6, 0, 1 << 31)
         rate = message.integers("rate", 2, 0, 1 << 62)
-        if not (width and height and numerator and denominator) or turn not in (0, 90, 180, 270) or not 1 <= depth <= 32:
+        if (
+            not (width and height and numerator and denominator)
+            or turn not in (0, 90, 180, 270)
+            or not 1 <= depth <= 32
+        ):
             raise ProtocolError("impossible facts")
         if self.media is not None:
             return
@@ -187,7 +193,9 @@ class SessionState:
                 self.through[number] = len(self.pts)
                 yield TapAdvanced(self._taps[number], len(self.pts))
         bad = message.optional("bad")
-        yield DecodeFinished(self.ledger, end, partial, bad if partial else None, "MEDIA_UNREADABLE" if partial else None)
+        yield DecodeFinished(
+            self.ledger, end, partial, bad if partial else None, "MEDIA_UNREADABLE" if partial else None
+        )
 
     def _count(self, message: Message) -> None:
         counts = message.integers("ledger", len(LEDGER), 0, _MOST)

@@ -56,7 +56,9 @@ class UnitDecoder:
 
     def feed(self, feed: Feed) -> None:
         """Decode a piece. Raises ``MediaTooLarge`` and ``DecodeBudget``."""
-        for index, pts, wanted in sorted((p.index, p.pts, p.wanted) for p in feed.packets if p.wanted and p.index is not None):
+        for index, pts, wanted in sorted(
+            (p.index, p.pts, p.wanted) for p in feed.packets if p.wanted and p.index is not None
+        ):
             self._expected[pts] = index, wanted
             self._order.append((index, pts))
         for packet in feed.packets:
@@ -69,7 +71,9 @@ class UnitDecoder:
             self._order.clear()
         self._put(Progress(self._order[0][0] if self._order else feed.through))
         if time.process_time() > self._limits.max_decode_seconds:
-            raise DecodeBudget("decoding took more CPU time than its budget", seconds=int(self._limits.max_decode_seconds))
+            raise DecodeBudget(
+                "decoding took more CPU time than its budget", seconds=int(self._limits.max_decode_seconds)
+            )
 
     def _decode(self, packet: Packet) -> None:
         if packet.restart:

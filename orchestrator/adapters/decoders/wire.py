@@ -1,7 +1,7 @@
 """Messages between the service and a decode worker: one JSON object per datagram on a socket pair.
 
-Nothing is ever unpickled. The service takes a worker for hostile: it reads messages through :class:`Message`, whose accessors check type and
-range and raise ``ProtocolError``.
+Nothing is ever unpickled. The service takes a worker for hostile: it reads messages through :class:`Message`, whose
+accessors check type and range and raise ``ProtocolError``.
 """
 
 from __future__ import annotations

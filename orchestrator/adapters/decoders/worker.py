@@ -2,14 +2,15 @@
 
     python -m orchestrator.adapters.decoders.worker SOCKET_FD THREADS ADDRESS_SPACE_BYTES
 
-The job's message carries three descriptors: the media (read-only), its control page, and the frame arena, of which only the job's own extents are
-mapped before the descriptor is closed.
+The job's message carries three descriptors: the media (read-only), its control page, and the frame arena, of which
+only the job's own extents are mapped before the descriptor is closed.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import mmap
 import os
 import socket
@@ -82,7 +83,7 @@ def map_slots(job: Job, arena_fd: int) -> Slots:
 def keep_only(*descriptors: int) -> None:
     """Close every descriptor but the standard three (which lead to ``/dev/null``) and these."""
     edges = [2, *sorted(descriptors), os.sysconf("SC_OPEN_MAX")]
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in itertools.pairwise(edges):
         os.closerange(low + 1, high)
 
 

@@ -46,16 +46,7 @@ class Worker:
     @classmethod
     async def start(cls, threads: int, address_space: int) -> Worker:
         """A warm worker. Raises ``WorkerDied`` when it does not come up."""
-        ours, theirs = wire.pair()
-        with theirs:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "orchestrator.adapters.decoders.worker", str(theirs.fileno()), str(threads), str(address_space)],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(),),
-                env=_environment(),
-            )
+        process, ours = cls._spawn(threads, address_space)
         worker = cls(process, ours)
         try:
             message = await worker.receive(START_SECONDS)
@@ -65,6 +56,28 @@ class Worker:
             await worker.stop()
             raise
         return worker
+
+    @staticmethod
+    def _spawn(threads: int, address_space: int) -> tuple[subprocess.Popen[bytes], socket.socket]:
+        """The process and our end of its socket."""
+        ours, theirs = wire.pair()
+        with theirs:
+            process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "orchestrator.adapters.decoders.worker",
+                    str(theirs.fileno()),
+                    str(threads),
+                    str(address_space),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(),),
+                env=_environment(),
+            )
+        return process, ours
 
     async def receive(self, timeout: float) -> Message | None:
         """The next message; ``None`` after ``timeout`` seconds without one. Raises ``WorkerDied`` and ``ProtocolError``."""

@@ -16,8 +16,9 @@ from orchestrator.errors import MediaTooLarge, SourceNotAllowed
 class PathSource:
     """A ``MediaBytes`` over an existing file, complete from the start.
 
-    The file is opened first and judged by what was opened (its real path in ``/proc/self/fd``, its type), so no link can be exchanged between check and
-    use. Every refusal is the same ``SourceNotAllowed``: it does not tell whether a file outside the roots exists. ``MediaTooLarge`` above ``limit`` bytes.
+    The file is opened first and judged by what was opened (its real path in ``/proc/self/fd``, its type), so no link
+    can be exchanged between check and use. Every refusal is the same ``SourceNotAllowed``: it does not tell whether a
+    file outside the roots exists. ``MediaTooLarge`` above ``limit`` bytes.
     """
 
     def __init__(self, path: str | Path, roots: Sequence[Path], limit: int | None = None) -> None:
@@ -60,7 +61,9 @@ class PathSource:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 

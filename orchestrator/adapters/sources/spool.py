@@ -43,7 +43,9 @@ class Spool:
         if self._control.state is not State.GROWING:
             raise UploadOutOfOrder("the upload has ended", expected_offset=committed)
         if offset is not None and offset != committed:
-            raise UploadOutOfOrder(f"a chunk at {offset} does not continue the upload at {committed}", expected_offset=committed)
+            raise UploadOutOfOrder(
+                f"a chunk at {offset} does not continue the upload at {committed}", expected_offset=committed
+            )
         if self._limit is not None and committed + len(data) > self._limit:
             raise MediaTooLarge(f"the media is larger than {self._limit} bytes", limit=self._limit)
         rest = memoryview(data).cast("B")
@@ -98,7 +100,9 @@ class Spool:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 

@@ -62,7 +62,9 @@ CLIPS = (
     Clip("pyramid.mp4", options=x264("keyint=24:min-keyint=24:bframes=3:b-pyramid=normal"), frames=100),
     Clip("opengop.mp4", options=x264("open-gop=1:keyint=15:min-keyint=15:bframes=3"), frames=100),
     Clip("opengop.ts", options=x264("open-gop=1:keyint=15:min-keyint=15:bframes=3"), frames=100),
-    Clip("hevc.mp4", "libx265", options={"x265-params": _265 + "open-gop=0:keyint=20:min-keyint=20:bframes=4"}, frames=90),
+    Clip(
+        "hevc.mp4", "libx265", options={"x265-params": _265 + "open-gop=0:keyint=20:min-keyint=20:bframes=4"}, frames=90
+    ),
     Clip("hevc-opengop.mkv", "libx265", options={"x265-params": _265 + "open-gop=1:keyint=15:bframes=4"}, frames=90),
     Clip("fragmented.mp4", options={"g": "12", "bf": "2"}, muxer={"movflags": "frag_keyframe+empty_moov"}, frames=80),
     Clip("faststart.mp4", options={"g": "12", "bf": "2"}, muxer={"movflags": "faststart"}, frames=80),
@@ -75,7 +77,11 @@ CLIPS = (
     Clip("mpeg2.mpg", "mpeg2video", options={"bf": "2", "g": "12"}, frames=80),
     Clip("mjpeg.avi", "mjpeg", pix_fmt="yuvj420p"),
     Clip("vp8.webm", "libvpx", options={"g": "20", "auto-alt-ref": "1", "lag-in-frames": "16"}, frames=80),
-    Clip("vp9.webm", "libvpx-vp9", options={"g": "20", "auto-alt-ref": "1", "lag-in-frames": "16", "deadline": "realtime"}),
+    Clip(
+        "vp9.webm",
+        "libvpx-vp9",
+        options={"g": "20", "auto-alt-ref": "1", "lag-in-frames": "16", "deadline": "realtime"},
+    ),
     Clip("av1.mp4", "libsvtav1", options={"g": "20", "preset": "12"}),
     Clip("long.mp4", options={"g": "1000", "bf": "2"}, frames=300),
     Clip("one.mp4", frames=1),

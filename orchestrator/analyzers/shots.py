@@ -27,11 +27,12 @@ QUIET: Scores = np.zeros(CORE, np.float32)
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """``threshold``: score of a cut. ``gate_step`` and ``gate_drift``: see ``core.shots.Gate``."""
+    """``threshold``: score of a cut. ``gate_step``, ``gate_jump`` and ``gate_drift``: see ``core.shots.Gate``."""
 
     threshold: float = 0.5
-    gate_step: float = 3.0
-    gate_drift: float = 6.0
+    gate_step: float = 2.0
+    gate_jump: float = 2.5
+    gate_drift: float = 0.15
 
 
 class Shots:
@@ -46,7 +47,7 @@ class Shots:
     tap = Tap(VIEW, EVERY_FRAME, BATCH)
 
     def __init__(self, options: Options) -> None:
-        self._gate = Gate(options.gate_step, options.gate_drift)
+        self._gate = Gate(options.gate_step, options.gate_jump, options.gate_drift)
         self._cuts = CutFinder(options.threshold)
         self._thumbnails = _Thumbnails()
         self._next_window = 0
@@ -82,7 +83,8 @@ class Shots:
         """Start every window that is ready; ``total`` is the number of frames of the media once it is known."""
         while (window := Window(self._next_window)).ready(frames := len(self._thumbnails), total is not None):
             self._next_window += 1
-            if self._gate.opens(self._thumbnails.range(*window.gate_range(frames))):
+            start, end, jumps = window.seen_by_gate(frames)
+            if self._gate.opens(self._thumbnails.range(start, end), jumps):
                 self.windows_inferred += 1
                 ask = self._infer(inference, self._thumbnails.pick(window.indices(frames)))
                 self._pending.append((window, asyncio.ensure_future(ask)))

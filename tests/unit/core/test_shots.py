@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.analyzers.shots import Options
 from orchestrator.core.segmenting import Boundary
 from orchestrator.core.shots import CORE, LEAD, WINDOW, CutFinder, Gate, Window
 
@@ -35,24 +36,44 @@ def still(n: int, level: int = 100) -> np.ndarray:
     return np.full((n, 27, 48, 3), level, np.uint8)
 
 
+def scene(seed: int, shift: int = 0) -> np.ndarray:
+    """A picture of coloured stripes, moved by ``shift`` pixels."""
+    stripes = np.random.default_rng(seed).integers(0, 256, (27, 12, 3)).repeat(4, axis=1)
+    return np.roll(stripes, shift, axis=1).astype(np.uint8)
+
+
+def pan(seed: int, n: int) -> np.ndarray:
+    return np.stack([scene(seed, i) for i in range(n)])
+
+
+def dissolve(n: int) -> np.ndarray:
+    mix = np.linspace(0, 1, n)[:, None, None, None]
+    return ((1 - mix) * scene(1) + mix * scene(2)).astype(np.uint8)
+
+
 @pytest.mark.parametrize(
     ("frames", "opens"),
     [
-        (still(60), False),
-        (np.concatenate([still(30), still(30, 110)]), True),
-        (np.linspace(100, 112, 20).astype(np.uint8)[:, None, None, None] * np.ones((1, 27, 48, 3), np.uint8), True),
-        (still(60) + np.random.default_rng(0).integers(0, 3, (60, 27, 48, 3), dtype=np.uint8), False),
+        (still(63), False),
+        (still(63) + np.random.default_rng(0).integers(0, 3, (63, 27, 48, 3), dtype=np.uint8), False),
+        (pan(1, 63), False),
+        (np.concatenate([pan(1, 30), pan(2, 33)]), True),
+        (np.concatenate([still(30), still(33, 104)]), True),
+        (np.concatenate([still(20), dissolve(12), np.stack([scene(2)] * 31)]), True),
+        (dissolve(63), True),
         (still(1), False),
+        (np.concatenate([still(1), still(1, 200)]), True),
     ],
 )
 def test_gate(frames, opens):
-    assert Gate(step=3.0, drift=6.0).opens(frames) is opens
+    options = Options()
+    assert Gate(options.gate_step, options.gate_jump, options.gate_drift).opens(frames) is opens
 
 
 def test_a_gate_of_zero_opens_for_any_change():
     frames = still(60)
     frames[30, 0, 0, 0] += 1
-    assert Gate(0.0, 0.0).opens(frames)
+    assert Gate(0.0, 0.0, 0.0).opens(frames)
 
 
 def test_cuts_begin_after_the_peak():

@@ -122,11 +122,12 @@ class ReelsiftClient:
         except grpc.aio.AioRpcError as error:
             raise client_error(error) from None
         except asyncio.CancelledError:
-            if reading:  # our own source failed, not the server
-                raise reading[0] from None
-            raise
+            if not reading:
+                raise
         finally:
             call.cancel()
+        if reading:  # our own source failed, not the server
+            raise reading[0]
 
 
 @asynccontextmanager

@@ -106,8 +106,14 @@ async def test_a_file_is_uploaded_as_it_is(run, fake, tmp_path: Path) -> None:
     async with run(analyses) as running:
         _ = [response async for response in running.client.analyze_file(path, chunk_bytes=70_001)]
         assert analyses.uploads[0].data == path.read_bytes()
+
+
+async def test_a_file_that_cannot_be_read_is_the_clients_own_error(run, fake, tmp_path: Path) -> None:
+    analyses = fake()
+    async with run(analyses) as running:
         with pytest.raises(FileNotFoundError):
             _ = [response async for response in running.client.analyze_file(tmp_path / "missing")]
+    assert not any(upload.complete for upload in analyses.uploads)
 
 
 async def test_an_upload_can_be_throttled(run, fake, tmp_path: Path) -> None:

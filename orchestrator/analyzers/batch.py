@@ -45,6 +45,12 @@ class PictureBatch:
         pixels = self.batch.slot.array((tap.batch, tap.view.height, tap.view.width, 3))
         return [cast(Picture, pixels[row.row]) for row in self.rows]
 
+    async def close(self) -> None:
+        """End what nobody waits for any more; afterwards nothing reads the pixels."""
+        for task in self._memo.values():
+            task.cancel()
+        await asyncio.gather(*self._memo.values(), return_exceptions=True)
+
     async def infer(self, model: str) -> Outputs:
         """Outputs of ``model`` for the pictures: arrays ``[len(rows), ...]``. Asked by reference, once per batch."""
         if not self.rows:

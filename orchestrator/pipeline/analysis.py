@@ -149,10 +149,10 @@ class Analysis:
     async def _dispatch(self, batch: FrameBatch, lanes: list[Lane]) -> None:
         """Give a batch to all who share its tap; its slot returns when the last has done with it."""
         holders: list[asyncio.Task[Any]] = []
+        pictures = PictureBatch.of(batch, self.inference)
         try:
             if self.selection.shots is not None and batch.tap == self.selection.shots.tap:
                 await self.selection.shots.feed(batch, self.inference, self._cut)
-            pictures = PictureBatch.of(batch, self.inference)
             for lane in lanes:
                 task = await lane.put(pictures)
                 if task is not None:
@@ -160,16 +160,17 @@ class Analysis:
         finally:
             if batch.slot is not None:
                 if holders:
-                    release = asyncio.ensure_future(self._release(batch, holders))
+                    release = asyncio.ensure_future(self._release(pictures, holders))
                     self._holders.add(release)
                     release.add_done_callback(self._holders.discard)
                 else:
                     batch.slot.release()
 
-    async def _release(self, batch: FrameBatch, holders: list[asyncio.Task[Any]]) -> None:
+    async def _release(self, pictures: PictureBatch, holders: list[asyncio.Task[Any]]) -> None:
         results = await asyncio.gather(*holders, return_exceptions=True)
-        assert batch.slot is not None
-        batch.slot.release()
+        await pictures.close()
+        assert pictures.batch.slot is not None
+        pictures.batch.slot.release()
         for result in results:
             if isinstance(result, Exception) and self._failure is None:
                 self._failure = result

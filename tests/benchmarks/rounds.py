@@ -1,0 +1,165 @@
+"""What one round measures. A round visits every contender; the next one begins with another of them."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.benchmarks import footage, service
+from tests.benchmarks.contenders import Contenders, script
+from tests.benchmarks.figures import Figures, Run, at_least, at_most
+
+FIRST_REPEATS = 5
+PEERS = {"naive": ("naive script", 1.9), "litserve_peer": ("LitServe", 1.4)}
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A clip and a sampling (0: every frame)."""
+
+    label: str
+    clip: Path
+    frames: int
+    fps: int
+
+    @property
+    def name(self) -> str:
+        """As the table calls it."""
+        return f"{self.label}, {f'{self.fps} fps' if self.fps else 'every frame'}"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to measure. ``seconds``: least length of a run; ``sizes``: 720p, 1080p."""
+
+    goals: frozenset[str]
+    seconds: float
+    sizes: tuple[str, ...]
+    rates: tuple[int, ...] = (0, 5, 2)
+
+    def wants(self, *goals: str) -> bool:
+        """Whether any of ``goals`` is to be measured."""
+        return bool(self.goals.intersection(goals))
+
+
+class Bench:
+    """The prepared clips, and a round over them."""
+
+    def __init__(self, plan: Plan, contenders: Contenders, say: Callable[[str], None]) -> None:
+        self._plan, self._contenders, self._say = plan, contenders, say
+        self._folder = contenders.folder
+        self.cases: list[Case] = []
+
+    def prepare(self) -> None:
+        """Build the clips, long enough for runs of the length asked for on this machine."""
+        footage.loop(footage.base(footage.STREET_720), 1, self._folder / "warm.mp4")
+        if self._plan.wants("P1", "P2"):
+            sizes: tuple[str, ...] = self._plan.sizes
+            rates: tuple[int, ...] = self._plan.rates
+        else:
+            sizes, rates = (("720p",), (0,)) if self._plan.wants("P3", "P4") else ((), ())
+        for size in sizes:
+            source = footage.base(footage.STREET_1080 if size == "1080p" else footage.STREET_720)
+            base = footage.loop(source, 1, self._folder / f"{size}-base.mp4")
+            for fps in rates:
+                rows = len(footage.wanted(base, fps))
+                cpu = script("bare", "decode", source, fps)["cpu"] + script("bare", "infer", source, rows)["cpu"]
+                times = footage.loops_for(self._plan.seconds, cpu / service.cores())
+                clip = self._folder / f"{size}-{fps}.mp4"
+                self.cases.append(Case(size, clip, footage.loop(source, times, clip), fps))
+        if self._plan.wants("P5"):
+            light = footage.base(footage.LIGHT)
+            for minutes in (1, 60):
+                footage.loop(light, -(-minutes * 60 * footage.RATE // (7 * footage.GOP)), self._minutes(minutes))
+        if self._plan.wants("P13"):
+            footage.loop(footage.busy_base(self._folder), self._loops(602), self._folder / "busy.mp4")
+            footage.loop(footage.base(footage.CALM), self._loops(264), self._folder / "calm.mp4")
+
+    async def round(self, number: int, figures: Figures) -> None:
+        """Measure everything once."""
+        for case in self.cases:
+            await self._throughput(case, number, figures)
+        if self._plan.wants("P5"):
+            await self._first_segment(number, figures)
+        if self._plan.wants("P13"):
+            await self._realtime(figures)
+
+    async def _throughput(self, case: Case, number: int, figures: Figures) -> None:
+        contenders, plan = self._contenders, self._plan
+        clip, frames, fps = case.clip, case.frames, case.fps
+        peers = plan.wants("P3") and case.label == "720p" and not fps
+        inside = plan.wants("P4") and case.label == "720p" and not fps
+        actors: dict[str, Callable[[], Awaitable[Run]]] = {"ours": lambda: contenders.ours(clip, frames, fps)}
+        if plan.wants("P1", "P2"):
+            actors["limit"] = lambda: contenders.limit(clip, frames, fps)
+        if inside:
+            actors["plain"] = lambda: contenders.ours(clip, frames, fps, triton=False)
+        if peers:
+            actors |= {peer: (lambda peer=peer: contenders.peer(peer, clip, frames)) for peer in PEERS}  # type: ignore[misc]
+        names = list(actors)
+        turn = number % len(names)
+        runs: dict[str, Run] = {}
+        for name in names[turn:] + names[:turn]:
+            run = runs[name] = await actors[name]()
+            self._say(
+                f"{case.name}: {name} {run.rate:.1f} frames/s, {run.cpu_ms:.2f} CPU ms a frame, {run.wall:.1f} s, "
+                f"others {contenders.others[-1]:.2f} cores"
+            )
+        throughput_figures(case.name, runs, figures, plan.goals)
+
+    async def _first_segment(self, number: int, figures: Figures) -> None:
+        repeats = FIRST_REPEATS if self._plan.seconds >= 10 else 2
+        seconds: dict[int, list[float]] = {1: [], 60: []}
+        bare = script("bare", "first", self._minutes(1), 2, 2.0, repeats)["wall"]
+        for repeat in range(2 * repeats):
+            minutes = 1 if (repeat + number) % 2 else 60
+            seconds[minutes].append(await self._contenders.first_segment(self._minutes(minutes)))
+        short, long = statistics.median(seconds[1]), statistics.median(seconds[60])
+        self._say(f"first segment: bare {bare * 1e3:.0f} ms, 1 min {short * 1e3:.0f} ms, 60 min {long * 1e3:.0f} ms")
+        case = "720p, 2 s, 2 fps"
+        figures.add(
+            "P5", "first segment beyond its bare cost, 1 min clip", case, (short - bare) * 1e3, at_most(100), "ms"
+        )
+        figures.add("P5", "first segment, 60 min / 1 min clip", case, long / short, at_most(1.1))
+        figures.add("P5", "bare cost of the first segment", case, bare * 1e3, unit="ms")
+
+    async def _realtime(self, figures: Figures) -> None:
+        for name, about in (("busy", "720p, cuts every 2 s"), ("calm", "720p, no cut")):
+            analysed = await self._contenders.analyze(self._folder / f"{name}.mp4", "default")
+            media = analysed.media_seconds
+            self._say(f"default profile, {about}: {analysed.run.wall:.1f} s for {media:.1f} s of media")
+            figures.add("P13", "realtime factor, default profile", about, analysed.run.wall / media, at_most(0.2))
+            for kind, seconds in sorted(analysed.kinds.items(), key=lambda item: -item[1]):
+                figures.add("P13", f"CPU: {kind}", about, seconds / media, unit="CPU s/media s")
+
+    def _minutes(self, minutes: int) -> Path:
+        return self._folder / f"{minutes}min.mp4"
+
+    def _loops(self, frames: int) -> int:
+        """Loops for six times the length of a run, as media (a minute, by default)."""
+        return -(-int(6 * self._plan.seconds * footage.RATE) // frames)
+
+
+def throughput_figures(case: str, runs: dict[str, Run], figures: Figures, goals: frozenset[str]) -> None:
+    """Add one round's ratios. ``runs`` holds ``ours`` and, where they were measured, ``limit``, ``plain`` and peers."""
+    ours = runs["ours"]
+    if limit := runs.get("limit"):
+        every = case.endswith("every frame")
+        if "P1" in goals:
+            figures.add("P1", "frames/s over the limit", case, ours.rate / limit.rate, at_least(0.95 if every else 1.0))
+        if "P2" in goals:
+            figures.add("P2", "CPU a frame over the bare parts", case, ours.cpu_ms / limit.cpu_ms, at_most(1.05))
+        for name in runs.keys() & PEERS.keys():
+            title, _ = PEERS[name]
+            figures.add("P1", f"{title}: frames/s over the limit", case, runs[name].rate / limit.rate)
+            figures.add("P2", f"{title}: CPU a frame over the bare parts", case, runs[name].cpu_ms / limit.cpu_ms)
+        figures.add("P1", "frames/s of the limit", case, limit.rate, unit="frames/s")
+        figures.add("P2", "CPU of the bare parts", case, limit.cpu_ms, unit="CPU ms/frame")
+    for name, (title, factor) in PEERS.items():
+        if name in runs and "P3" in goals:
+            figures.add("P3", f"frames/s over {title}", case, ours.rate / runs[name].rate, at_least(factor))
+    if "plain" in runs and "P4" in goals:
+        figures.add("P4", "CPU over the same without Triton", case, ours.cpu_ms / runs["plain"].cpu_ms, at_most(1.05))
+        figures.add("P4", "frames/s over the same without Triton", case, ours.rate / runs["plain"].rate)

@@ -11,3 +11,8 @@ The way of a model, one module per step::
 `commands.py` strings them together; ``python -m export`` is the command line over it. The service and this package meet
 only in the model repository: neither imports the other.
 """
+
+import os
+
+# ONNX Runtime's own builds for Linux send usage data to their maker unless told not to (since 1.29).
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

@@ -193,7 +193,9 @@ def _environment(distribution: Distribution) -> dict[str, str]:
     """
     path = f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}"
     kept = {key: value for key, value in os.environ.items() if key not in ("PYTHONHOME", "PYTHONSTARTUP")}
-    return {**kept, "PATH": path, "LD_LIBRARY_PATH": distribution.library_path}
+    # ONNX Runtime's own builds for Linux send usage data to their maker unless told not to (since 1.29).
+    quiet = {"ORT_DISABLE_TELEMETRY": os.environ.get("ORT_DISABLE_TELEMETRY", "1")}
+    return {**kept, **quiet, "PATH": path, "LD_LIBRARY_PATH": distribution.library_path}
 
 
 def _free_port() -> int:

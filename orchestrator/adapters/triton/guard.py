@@ -2,8 +2,9 @@
 
 Runs as ``python guard.py NAME LOCK_FD FOLDER COMMAND...`` in a session of its own, standard library only. It starts
 the command, prints its pid, and ends everything of the session when the command ends or when its parent is
-gone (end of file on standard input). Then it removes ``/dev/shm/NAME*`` and FOLDER and leaves with the command's exit
-status. Triton's stubs outlive a killed server, which is why the server cannot look after itself.
+gone (end of file on standard input). Then it removes ``/dev/shm/NAME*``, FOLDER and the backend's folder in ``/tmp``, and
+leaves with the command's exit status. Triton's stubs outlive a killed server, which is why the server cannot look after
+itself.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _PARENT_POLL_MS = 1000
+_BACKEND_START_S = 60
 
 
 def session_members(session: int) -> list[int]:
@@ -48,11 +51,25 @@ def end_session(session: int) -> None:
         select.select([], [], [], 0.005)
 
 
+def remove_environments(began: float, temporary: Path = Path("/tmp")) -> None:
+    """Remove the folder that the Python backend makes for packed environments when it starts, here always empty.
+
+    Its name is random and its place fixed in the backend, which removes it only on a slow farewell. So it is known by its
+    age: ours, empty, made at most a minute after ``began`` (seconds since the epoch).
+    """
+    for folder in temporary.glob("python_env_??????"):
+        with contextlib.suppress(OSError):
+            state = folder.lstat()
+            if state.st_uid == os.getuid() and began <= state.st_mtime <= began + _BACKEND_START_S:
+                folder.rmdir()
+
+
 def main(name: str, lock_fd: str, folder: str, *command: str) -> int:
     """Run ``command`` guarded. ``lock_fd`` keeps the name locked while this process lives."""
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     parent = os.getppid()
+    began = time.time()
     # Should the guard itself be killed, the server must not live on: this thread, the only one, is its parent.
     server = subprocess.Popen(
         command,
@@ -75,6 +92,7 @@ def main(name: str, lock_fd: str, folder: str, *command: str) -> int:
     for leftover in sorted(Path("/dev/shm").glob(f"{name}*"), reverse=True):
         leftover.unlink(missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
+    remove_environments(began)
     os.close(int(lock_fd))
     return 0 if status is None else status
 

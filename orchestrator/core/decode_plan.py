@@ -298,12 +298,12 @@ def _needed(packets: Sequence[Packet]) -> tuple[Packet, ...]:
     out: list[Packet] = []
     place = 0
     for run, leading in reversed(kept):
+        after = packets.index(run[-1]) + 1
         if run[0].key:
-            contiguous = place < len(packets) and run[0] is packets[place]
-            if not contiguous:
+            if run[0] is not packets[place]:
                 run[0].restart = True
             if not leading:
                 run = [packet for packet in run if packet.wanted or not packet.shown or packet.pts >= run[0].pts]
         out.extend(run)
-        place = packets.index(run[-1]) + 1
+        place = after
     return tuple(out)

@@ -56,7 +56,8 @@ def _means(grey: NDArray[np.uint8] | NDArray[np.float32], rows: int, columns: in
     ``reduceat``).
     """
     down, across = _averages(rows, grey.shape[0]), _averages(columns, grey.shape[1])
-    return down @ grey.astype(np.float32, copy=False) @ across.T
+    means: NDArray[np.float32] = down @ grey.astype(np.float32, copy=False) @ across.T
+    return means
 
 
 @lru_cache(maxsize=64)
@@ -65,4 +66,5 @@ def _averages(cells: int, size: int) -> NDArray[np.float32]:
     edges = np.arange(cells + 1) * size // cells
     pixels = np.arange(size)
     inside = (pixels >= edges[:-1, None]) & (pixels < edges[1:, None])
-    return (inside / inside.sum(axis=1, keepdims=True)).astype(np.float32)
+    weights: NDArray[np.float32] = (inside / inside.sum(axis=1, keepdims=True)).astype(np.float32)
+    return weights

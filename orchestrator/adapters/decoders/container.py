@@ -154,16 +154,17 @@ def _choose(container: InputContainer) -> Opened:
 
 def _tag(stream: VideoStream) -> str:
     try:
-        return str(stream.codec_context.codec_tag) if stream.codec_context is not None else ""
-    except (UnicodeDecodeError, AttributeError):
+        return str(stream.codec_context.codec_tag)
+    except (UnicodeDecodeError, AttributeError):  # not ASCII; no decoder
         return ""
 
 
 def _codec(stream: VideoStream) -> str:
     """Name of the codec (not of the decoder)."""
-    if stream.codec_context is None:
+    try:
+        return str(stream.codec_context.codec.canonical_name)
+    except AttributeError:  # libav knows no decoder for it
         return "unknown"
-    return str(stream.codec_context.codec.canonical_name)
 
 
 def _duration(container: InputContainer, stream: VideoStream) -> int | None:

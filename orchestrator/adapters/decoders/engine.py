@@ -12,6 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import av
 import numpy as np
@@ -27,7 +28,7 @@ from orchestrator.adapters.decoders.sequencer import LEDGER, Progress, Sequencer
 from orchestrator.adapters.decoders.units import UnitDecoder
 from orchestrator.adapters.decoders.wire import encode
 from orchestrator.core.decode_plan import Feed, Packet, Planner, Step
-from orchestrator.errors import MediaUnreadable, ReelsiftError
+from orchestrator.errors import AnalysisCancelled, MediaUnreadable, ReelsiftError
 
 MAX_QUEUED_BYTES = 64 << 20
 MAX_QUEUED_PACKETS = 1024
@@ -51,7 +52,7 @@ class Engine:
         job: Job,
         reader_of: Callable[[Callable[[int | None], None]], MediaReader],
         slots: Sequence[Sequence[NDArray[np.uint8]]],
-        send: Callable[[bytes], None],
+        send: Callable[[bytes], object],
         threads: int,
     ) -> None:
         self._job, self._send, self._threads = job, send, threads
@@ -208,7 +209,7 @@ class Engine:
             self._starved = False
             self._send(encode("fed"))
             return
-        if self.sequencer.stopped or self._reader.aborted:
+        if self.sequencer.stopped:
             raise Stopped
         if not self._starved:
             self._starved = True
@@ -227,7 +228,7 @@ class Engine:
             while self.sequencer.waiting:
                 self._wait()
         if self._reader.aborted:
-            raise Stopped
+            raise AnalysisCancelled("the upload was given up")
         if planner.last_pts is None:
             raise MediaUnreadable("no frame could be decoded")
         sequencer = self.sequencer
@@ -279,7 +280,7 @@ class Engine:
                 work = self._queue.popleft()
                 self._changed.notify_all()
             decoder = self._decoders[number]
-            decoder.start(lambda outcome, unit=work.number: self.sequencer.put(unit, outcome))
+            decoder.start(partial(self.sequencer.put, work.number))
             last = False
             while not last:
                 feed = self._next_feed(work)
@@ -328,7 +329,7 @@ class Engine:
         except Stopped:
             pass
         except ReelsiftError as error:
-            self.fail(error)
+            self.fail(AnalysisCancelled("the upload was given up") if self._reader.aborted else error)
         except BaseException as error:
             with contextlib.suppress(OSError):
                 self._send(encode("broken", error=type(error).__name__, where=_where(error)))

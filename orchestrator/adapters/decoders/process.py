@@ -24,6 +24,7 @@ from orchestrator.adapters.decoders.workers import Worker, WorkerDied, WorkerPoo
 from orchestrator.adapters.frames.arena import Arena
 from orchestrator.core.media import Ledger
 from orchestrator.errors import (
+    AnalysisCancelled,
     DecodeBudget,
     DecoderCrashed,
     Encrypted,
@@ -49,6 +50,7 @@ _REFUSALS: dict[str, tuple[type[ReelsiftError], str]] = {
         (UnsupportedFormat, "these bytes are not a video container that is accepted here"),
         (UnsupportedCodec, "the video codec is not accepted here"),
         (Encrypted, "the video is encrypted"),
+        (AnalysisCancelled, "the upload was given up"),
         (DecodeBudget, "decoding took more CPU time than its budget"),
     )
 }

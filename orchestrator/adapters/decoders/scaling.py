@@ -43,7 +43,9 @@ class Scaler:
         )
         plane = small.planes[0]
         picture = (
-            np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:height, : width * 3].reshape(height, width, 3)
+            np.frombuffer(memoryview(plane), np.uint8)
+            .reshape(-1, plane.line_size)[:height, : width * 3]
+            .reshape(height, width, 3)
         )
         return np.rot90(picture, -(clockwise // 90)) if clockwise else picture
 
@@ -68,7 +70,7 @@ def place(picture: Picture, row: Picture) -> None:
 
 def clockwise(frame: av.VideoFrame) -> int:
     """Degrees (0, 90, 180, 270) that show the frame upright; odd angles are rounded, mirroring is ignored."""
-    return round(-frame.rotation / 90) * 90 % 360
+    return int(round(-frame.rotation / 90) * 90 % 360)
 
 
 def _colorspace(frame: av.VideoFrame) -> int | None:

@@ -83,7 +83,7 @@ class Sequencer:
         taps: Sequence[Tap],
         slots: Sequence[Sequence[NDArray[np.uint8]]],
         free: Sequence[Sequence[int]],
-        send: Callable[[bytes], None],
+        send: Callable[[bytes], object],
         resume: Sequence[int],
         counted: int,
         counts: dict[str, int],

@@ -116,10 +116,7 @@ class SessionState:
             or not 1 <= depth <= 32
         ):
             raise ProtocolError("impossible facts")
-        if self.media is not None:
-            return
-        # The index counts from the first frame, whose pts is known with the timeline.
-        self.media = MediaInfo(
+        media = MediaInfo(
             container=message.word("container"),
             codec=message.word("codec"),
             width=width,
@@ -131,7 +128,9 @@ class SessionState:
             average_rate=Fraction(*rate) if all(rate) else None,
             bit_depth=depth,
         )
-        yield MediaOpened(self.media)
+        if self.media is None:  # else a later worker says it again
+            self.media = media
+            yield MediaOpened(media)
 
     def _timeline(self, message: Message) -> TimelineGrew:
         first = message.integer("first", len(self.pts), len(self.pts))

@@ -24,7 +24,8 @@ class ControlPage:
     def __init__(self, committed: int = 0, state: State = State.GROWING) -> None:
         self.fd = os.memfd_create("reelsift-control", os.MFD_CLOEXEC)
         os.ftruncate(self.fd, 16)
-        self._words = memoryview(mmap.mmap(self.fd, 16)).cast("q")
+        self._map = mmap.mmap(self.fd, 16)
+        self._words = memoryview(self._map).cast("q")
         self.committed, self.state = committed, state
 
     @property
@@ -46,7 +47,12 @@ class ControlPage:
         self._words[1] = int(value)
 
     def close(self) -> None:
-        """Close the descriptor (the mapping lives as long as this object, so properties still answer)."""
-        if self.fd >= 0:
-            os.close(self.fd)
+        """Let the page go; the properties go on answering what they said last."""
+        if self.fd < 0:
+            return
+        last = memoryview(bytearray(self._words)).cast("q")
+        self._words.release()
+        self._map.close()  # it holds a descriptor of its own
+        self._words = last
+        os.close(self.fd)
         self.fd = -1

@@ -21,7 +21,7 @@ from orchestrator.adapters.sources.spool import Spool
 from orchestrator.core.frames import FrameBatch, Tap, View
 from orchestrator.core.media import DecodeLimits
 from orchestrator.core.sampling import EVERY_FRAME, Sampling
-from orchestrator.errors import DecoderCrashed
+from orchestrator.errors import AnalysisCancelled, DecoderCrashed
 from orchestrator.ports import DecodeEvent, DecodeFinished, DecodeRequest, DecodeSession, MediaOpened
 from tests.unit.adapters.decoders.clips import Clip, x264
 from tests.unit.adapters.decoders.run import Collected, collect
@@ -196,6 +196,20 @@ async def test_a_waiting_upload_is_no_hang(decoder: ProcessDecoder, clip: Path, 
         assert (await running).finished is not None
 
 
+@pytest.mark.parametrize("part", [0.01, 0.7])
+async def test_an_upload_that_is_given_up_ends_the_session(
+    decoder: ProcessDecoder, clip: Path, tmp_path: Path, part: float
+) -> None:
+    data = content(clip)
+    with Spool(tmp_path) as spool:
+        spool.append(data[: int(len(data) * part)])
+        running = asyncio.create_task(collect(decoder, spool, *TAPS))
+        await asyncio.sleep(1.0)
+        spool.abort()
+        with pytest.raises(AnalysisCancelled):
+            await running
+
+
 async def test_cancelling_leaves_nothing(decoder: ProcessDecoder, clip: Path) -> None:
     before = set(os.listdir("/proc/self/fd"))
     pids: list[int] = []
@@ -228,5 +242,5 @@ async def test_cancelling_leaves_nothing(decoder: ProcessDecoder, clip: Path) ->
 def test_every_reason_that_a_worker_may_name_has_words_of_ours() -> None:
     assert set(process._REFUSALS) == {
         *("MEDIA_UNREADABLE", "MEDIA_TOO_LARGE", "NO_VIDEO_STREAM", "UNSUPPORTED_FORMAT", "UNSUPPORTED_CODEC"),
-        *("ENCRYPTED", "DECODE_BUDGET"),
+        *("ENCRYPTED", "DECODE_BUDGET", "CANCELLED"),
     }

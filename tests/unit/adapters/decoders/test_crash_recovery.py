@@ -15,6 +15,7 @@ import pytest
 
 from orchestrator.adapters.decoders import process
 from orchestrator.adapters.decoders.process import ProcessDecoder, ProcessDecodeSession
+from orchestrator.adapters.decoders.workers import Worker
 from orchestrator.adapters.frames.arena import Arena
 from orchestrator.adapters.sources.path import PathSource
 from orchestrator.adapters.sources.spool import Spool
@@ -153,18 +154,19 @@ async def test_two_deaths_at_one_place_end_the_media_partially(decoder: ProcessD
     assert ledger.source == ledger.expected + ledger.skipped
 
 
-async def test_deaths_before_the_first_frame_raise(decoder: ProcessDecoder, clip: Path) -> None:
-    async def poison(session: DecodeSession) -> None:
-        while True:
-            kill(session)
-            await asyncio.sleep(0.001)
+async def test_deaths_before_the_first_frame_raise(
+    decoder: ProcessDecoder, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed: list[int] = []
 
-    with PathSource(clip, [clip.parent]) as source:
-        async with decoder.open(source, DecodeRequest(TAPS)) as session:
-            killer = asyncio.create_task(poison(session))
-            with pytest.raises(DecoderCrashed):
-                await anext(aiter(session.events()))
-            killer.cancel()
+    def poison(worker: Worker, data: bytes, descriptors: list[int]) -> None:
+        killed.append(worker.process.pid)
+        worker.kill()
+
+    monkeypatch.setattr(Worker, "send_job", poison)
+    with PathSource(clip, [clip.parent]) as source, pytest.raises(DecoderCrashed):
+        await collect(decoder, source, *TAPS)
+    assert len(set(killed)) == 2
 
 
 async def test_a_worker_that_hangs_is_replaced(decoder: ProcessDecoder, clip: Path) -> None:

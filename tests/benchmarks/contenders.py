@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from tests.benchmarks import service
@@ -72,7 +73,7 @@ class Contenders:
             said = await asyncio.to_thread(script, module, clip)
         self.others.append(others.cores)
         _check(module, int(said["frames"]), frames)
-        return Run(int(said["frames"]), said["wall"], said["cpu"])
+        return Run(int(said["frames"]), said["wall"], said["cpu"], others.cores)
 
     async def analyze(self, clip: Path, profile: str, *, triton: bool = True) -> Analysed:
         """One analysis by a warm server."""
@@ -80,7 +81,7 @@ class Contenders:
         with Others() as others:
             analysed = await server.analyze(clip, profile)
         self.others.append(others.cores)
-        return analysed
+        return replace(analysed, run=replace(analysed.run, others=others.cores))
 
     async def first_segment(self, clip: Path) -> float:
         """Seconds to the first segment of two seconds, labels at 2 fps, by a warm server."""

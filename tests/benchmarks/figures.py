@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One contender's run. ``wall`` and ``cpu`` are seconds; ``cpu`` is user+system of its whole process tree."""
+    """One contender's run. ``wall`` and ``cpu`` are seconds; ``cpu`` is user+system of its whole process tree.
+    ``others``: cores that processes outside the benchmark took meanwhile, on average."""
 
     frames: int
     wall: float
     cpu: float
+    others: float = 0.0
 
     def __post_init__(self) -> None:
         if self.frames <= 0 or self.wall <= 0 or self.cpu <= 0:
@@ -29,6 +31,12 @@ class Run:
     def cpu_ms(self) -> float:
         """CPU milliseconds per frame answered."""
         return 1e3 * self.cpu / self.frames
+
+
+def share_of_what_was_left(run: Run, limit: Run) -> float:
+    """``run``'s rate over the limit of the cores that others left to it: what a busy machine can still say of P1."""
+    cores = limit.cpu / limit.wall
+    return run.rate / limit.rate * cores / max(0.1, cores - run.others)
 
 
 def limit_of(frames: int, cpu_parts: Mapping[str, float], cores: int) -> Run:

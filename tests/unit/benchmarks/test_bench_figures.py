@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.benchmarks.figures import Figures, Run, at_least, at_most, limit_of
+from tests.benchmarks.figures import Figures, Run, at_least, at_most, limit_of, share_of_what_was_left
 from tests.benchmarks.rounds import throughput_figures
 
 ALL = frozenset({"P1", "P2", "P3", "P4"})
@@ -27,6 +27,12 @@ def test_the_limit_spreads_the_parts_over_the_cores() -> None:
     assert limit.wall == 0.5
     assert limit.rate == 200.0
     assert limit.cpu_ms == 20.0
+
+
+def test_cores_that_others_took_can_be_left_out() -> None:
+    limit = limit_of(100, {"all": 2.0}, cores=2)  # 100 frames/s on both cores, so 50 on one
+    assert share_of_what_was_left(Run(100, 2.5, 2.1, others=1.0), limit) == pytest.approx(0.8)
+    assert share_of_what_was_left(Run(100, 1.25, 2.1), limit) == pytest.approx(0.8)
 
 
 def test_median_spread_and_goal() -> None:

@@ -27,6 +27,8 @@ word."""
 def cases() -> list[Case]:
     """Every damaged case."""
     lossy = partial_or(UNREADABLE, frames=FRAMES, may_complete=True)
+    # With such a clock a frame lasts minutes, and the edit list (two seconds) shows only the first: a whole answer.
+    edited = partial_or(UNREADABLE, may_complete=True)
     return [
         *(_truncated(container, cut) for container in SUFFIX for cut in range(CUTS)),
         *(_without_moov(tenths) for tenths in (1, 5, 9)),
@@ -34,12 +36,12 @@ def cases() -> list[Case]:
         *(_flipped("anywhere", seed) for seed in range(FLIPS)),
         from_bytes("zero_length_mdat", "nodata.mp4", _without_mdat, error(UNREADABLE)),
         from_bytes("no_samples", "init.mp4", _init_segment, error(UNREADABLE)),
-        from_bytes("media_timescale_0", "t.mp4", partial(_timescale, "moov/trak/mdia/mdhd", 0), lossy),
+        from_bytes("media_timescale_0", "t.mp4", partial(_timescale, "moov/trak/mdia/mdhd", 0), edited),
         from_bytes("movie_timescale_0", "t.mp4", partial(_timescale, "moov/mvhd", 0), lossy),
-        from_bytes("media_timescale_max", "t.mp4", partial(_timescale, "moov/trak/mdia/mdhd", 0xFFFFFFFF), lossy),
+        from_bytes("media_timescale_max", "t.mp4", partial(_timescale, "moov/trak/mdia/mdhd", 0xFFFFFFFF), edited),
         from_bytes("stts_delta_0", "t.mp4", partial(_table, "stts", 0, FRAMES, 0), lossy),
         from_bytes("stts_delta_negative", "t.mp4", partial(_table, "stts", 0, FRAMES, -512), lossy),
-        from_bytes("stts_delta_huge", "t.mp4", partial(_table, "stts", 0, FRAMES, 0x7FFFFFFF), lossy),
+        from_bytes("stts_delta_huge", "t.mp4", partial(_table, "stts", 0, FRAMES, 0x7FFFFFFF), edited),
         from_bytes("stts_too_short", "t.mp4", partial(_table, "stts", 0, FRAMES // 2, 512), lossy),
         from_bytes("pts_duplicate", "t.mp4", _duplicate_pts, lossy),
         from_bytes("pts_backwards", "t.mp4", partial(_table, "ctts", 5, 1, 512 * 40), lossy),

@@ -47,7 +47,7 @@ def cases() -> list[Case]:
         _encoded("codec_ffv1", "ffv1.mkv", Encoding("ffv1", container="matroska"), CODEC),
         _encoded("codec_raw", "raw.mkv", Encoding("rawvideo", container="matroska"), CODEC, frames=5),
         _encoded("codec_ffv1_avi", "ffv1.avi", Encoding("ffv1", container="avi"), CODEC, FORMAT),
-        _encoded("format_flv", "flash.flv", Encoding("flv", container="flv"), FORMAT, CODEC),
+        _encoded("format_nut", "video.nut", Encoding("mpeg4", container="nut"), FORMAT, UNREADABLE),
         from_bytes("codec_vvc_tag", "vvc.mp4", lambda: _retag(b"vvc1"), error(CODEC)),
         from_bytes("codec_unknown_tag", "zzzz.mp4", lambda: _retag(b"zzzz"), error(CODEC, UNREADABLE)),
         _encoded("encrypted_cenc", "locked.mp4", replace(PLAIN, container_options=_CENC), LOCKED),

@@ -36,6 +36,7 @@ def cases() -> list[Case]:
         _encoded("webm_vp8", "vp8.webm", Encoding("libvpx", container="webm"), codec="vp8"),
         _encoded("hevc", "hevc.mp4", Encoding("libx265"), codec="hevc"),
         _encoded("mpeg4", "mpeg4.mp4", Encoding("mpeg4"), codec="mpeg4"),
+        _encoded("flash", "flash.flv", Encoding("flv", container="flv"), codec="flv1"),
         _encoded("h264_10bit", "10bit.mp4", replace(PLAIN, pix_fmt="yuv420p10le"), codec="h264", bit_depth=10),
         _encoded("av1", "av1.mp4", Encoding("libsvtav1"), codec="av1"),
         _encoded(

@@ -23,7 +23,7 @@ CORNERS = {
     "bottom-right": np.s_[-30:, -30:],
 }
 BIT_DEPTHS = {"yuv420p": 8, "yuv444p": 8, "yuv420p10le": 10}
-DECODER_NAMES = {"libdav1d": "av1"}
+DECODER_NAMES = {"flv": "flv1", "libdav1d": "av1"}
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)

@@ -217,6 +217,14 @@ def check_pixels(picture: av.VideoFrame | VideoCodecContext, max_pixels: int) ->
         )
 
 
+def check_clear(packet: av.Packet[VideoStream]) -> None:
+    """Raise ``Encrypted`` for a packet that came with a key's description (ISO/IEC 23001-7), whatever the sample entry
+    calls itself.
+    """
+    if packet.has_sidedata("encryption_info"):
+        raise Encrypted("the video is encrypted")
+
+
 def promised_end(reader: MediaReader) -> int | None:
     """Byte at which the file should end by its outermost structure (MP4 boxes, Matroska segment, RIFF), else
     ``None``.

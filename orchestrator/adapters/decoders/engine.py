@@ -142,6 +142,7 @@ class Engine:
         """Find out what the media is, by its first keyframe: headers lie about sizes, and only frames know their
         rotation.
         """
+        media.check_clear(packet)
         context.open(strict=False)
         frames: list[av.VideoFrame] = []
         try:

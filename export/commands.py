@@ -115,8 +115,7 @@ def _build(path: Path, spec: ModelSpec) -> None:
     staging = Path(tempfile.mkdtemp(dir=target.parent, prefix=".export-"))
     try:
         staging.chmod(0o755)
-        graph = builder.build(files)
-        onnx.save(simplified(graph) if spec.simplify else graph, staging / manifest.MODEL_FILE)
+        onnx.save(simplified(builder.build(files)), staging / manifest.MODEL_FILE)
         model = staging / manifest.MODEL_FILE
         parity = verify(spec, model, builder.reference(files), builder.golden(files), builder.METHOD)
         manifest.write(staging, spec, parity)

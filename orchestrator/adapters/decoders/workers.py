@@ -23,6 +23,9 @@ _PAUSE_AT = 64  # messages kept here before the kernel's buffer, and then the wo
 _PACKAGES = str(Path(__file__).resolve().parents[3])
 
 
+REFILL_SECONDS = 1.5  # starting a Python competes with the first segment of the media that took the spare
+
+
 class WorkerDied(Exception):
     """The worker is gone; ``status`` is its exit status (negative: a signal)."""
 
@@ -169,11 +172,14 @@ class WorkerPool:
     def __init__(self, threads: int, address_space: int, spares: int) -> None:
         self._threads, self._address_space, self._spares = threads, address_space, spares
         self._warm: deque[asyncio.Task[Worker]] = deque()
+        self._refill: asyncio.TimerHandle | None = None
 
     async def take(self) -> Worker:
-        """A warm worker; another is started in its place. Raises ``WorkerDied`` when none comes up."""
+        """A warm worker; another is started in its place, a little later. Raises ``WorkerDied`` when none comes up."""
         task = self._warm.popleft() if self._warm else self._start()
-        self.fill()
+        if self._refill is not None:
+            self._refill.cancel()
+        self._refill = asyncio.get_running_loop().call_later(REFILL_SECONDS, self.fill)
         try:
             worker = await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -192,6 +198,8 @@ class WorkerPool:
 
     async def close(self) -> None:
         """End all spares."""
+        if self._refill is not None:
+            self._refill.cancel()
         while self._warm:
             task = self._warm.popleft()
             with contextlib.suppress(WorkerDied, ProtocolError):

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 
 from orchestrator.adapters.decoders.process import ProcessDecoder
+from orchestrator.adapters.frames import shm
 from orchestrator.adapters.frames.arena import Arena
 from orchestrator.adapters.sources.profiles import load_profiles
 from orchestrator.adapters.sources.sources import Sources
@@ -22,6 +23,7 @@ from orchestrator.ports import Inference
 from orchestrator.settings import Settings
 
 SCRATCH_BYTES = 64 << 20  # outputs and small inputs of the requests in flight
+TRITON_BYTES = 64 << 20  # regions of Triton's own
 
 
 @asynccontextmanager
@@ -31,6 +33,7 @@ async def running_app(settings: Settings) -> AsyncIterator[str]:
     Raises ``SetupError``, ``InferenceUnavailable`` or ``ProfileError`` when it cannot start.
     """
     profiles = load_profiles(settings.profile_dir)
+    shm.require(settings.arena_bytes + SCRATCH_BYTES + TRITON_BYTES)
     async with AsyncExitStack() as stack:
         arena = stack.enter_context(closing(Arena(settings.arena_bytes)))
         # First of all, so that the workers warm up while Triton starts.

@@ -28,13 +28,14 @@ GRAY = 128  # zero after the model's normalisation
 
 @dataclass(frozen=True, slots=True)
 class Options(SampledOptions):
-    """``min_score``: mean confidence of a reading worth reporting. ``orientation``: also read lines that stand on
+    """``min_score``: mean confidence of a reading worth reporting; ``min_length``: its characters (a lone one is mostly texture). ``orientation``: also read lines that stand on
     their head.
 
     ``threshold``, ``min_region_score`` and ``unclip`` are those of the DB post-processing.
     """
 
-    min_score: float = 0.8
+    min_score: float = 0.85
+    min_length: int = 2
     orientation: bool = False
     threshold: float = 0.3
     min_region_score: float = 0.6
@@ -85,7 +86,7 @@ class Text:
         readings = await asyncio.gather(
             *(self._read_line(batch, picture, probability.shape[1], region) for region in regions[: options.max_lines])
         )
-        return tuple(reading for reading in readings if reading.text and reading.score >= options.min_score)
+        return tuple(r for r in readings if len(r.text) >= options.min_length and r.score >= options.min_score)
 
     async def _read_line(self, batch: PictureBatch, picture: Picture, map_width: int, region: TextRegion) -> Reading:
         quad = region.quad * (picture.shape[1] / map_width)

@@ -18,6 +18,8 @@ import structlog
 import typer
 from rich.console import Console
 
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # every contender's, before any of them imports ONNX Runtime
+
 from tests.benchmarks import machine, page
 from tests.benchmarks.contenders import Contenders
 from tests.benchmarks.figures import Figures

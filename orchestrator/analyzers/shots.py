@@ -95,7 +95,10 @@ class Shots:
             await self._drain(found, IN_FLIGHT, total)
 
     async def _infer(self, inference: Inference, thumbnails: Thumbnails) -> Scores:
-        answer = await inference.infer("shots", {"frames": thumbnails[None]})
+        length = (len(thumbnails),)
+        answer = await inference.infer(
+            "shots", {"frames": thumbnails[None]}, output_dims={"cut": length, "transition": length}
+        )
         return np.asarray(answer["cut"][0, LEAD : LEAD + CORE], np.float32)
 
     async def _drain(self, found: Found, keep: int, total: int | None) -> None:

@@ -119,11 +119,24 @@ def test_moderation_calls_the_street_safe(model: Model, clips: Path) -> None:
     assert np.allclose(scores.sum(axis=1), 1, atol=1e-5)
 
 
-@pytest.mark.parametrize("at", [30, 50, 71])
-def test_a_spliced_cut_is_found_at_its_frame(model: Model, clips: Path, at: int) -> None:
+@pytest.mark.parametrize(("length", "at"), [(100, 30), (100, 50), (100, 71), (150, 30), (150, 75), (150, 91)])
+def test_a_spliced_cut_is_found_at_its_frame(model: Model, clips: Path, length: int, at: int) -> None:
     """`cut` peaks at the last frame before the cut, and is low everywhere else."""
-    person = frames.clip(clips / "carphone_pristine.mp4", 27, 48, limit=100)
+    person = frames.clip(clips / "carphone_pristine.mp4", 27, 48, limit=at)
     street = frames.clip(clips / "bikes.mp4", 27, 48, limit=1)
-    window = np.concatenate([person[:at], np.repeat(street, 100 - at, axis=0)])
+    window = np.concatenate([person, np.repeat(street, length - at, axis=0)])
     cut = model("shots")(window[None])["cut"][0]
+    assert cut.shape == (length,)
     assert np.flatnonzero(cut > 0.5).tolist() == [at - 1]
+
+
+def test_a_longer_window_finds_the_same_cuts(model: Model, clips: Path) -> None:
+    """A window of 150 frames finds the cuts that two of 100 find in their cores; scores differ by what those cannot see."""
+    pictures = frames.clip(clips / "bikes.mp4", 27, 48, limit=150)
+    long = model("shots")(pictures[None])["cut"][0]
+    halves = [model("shots")(pictures[None, start : start + 100])["cut"][0] for start in (0, 50)]
+    short = np.concatenate([half[25:75] for half in halves])
+    cuts = np.flatnonzero(long[25:125] > 0.5)
+    assert len(cuts) > 0
+    assert np.flatnonzero(short > 0.5).tolist() == cuts.tolist()
+    np.testing.assert_allclose(long[25:125], short, atol=0.1)

@@ -1,4 +1,4 @@
-"""The two-dimensional stacks compute what the published three-dimensional ones do."""
+"""The two-dimensional stacks compute what the published three-dimensional ones do, for any number of frames."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from export.builders.shots_stacks import (
 )
 from export.graph import Graph
 
-COUNT, HEIGHT, WIDTH, FILTERS = 12, 11, 8, 4
+HEIGHT, WIDTH, FILTERS = 11, 8, 4
 
 
 def random_weights() -> Weights:
@@ -70,27 +70,32 @@ def both(weights: Weights, stack: int, divisor: float) -> tuple[list[Branch], li
     return branches(weights, stack, 0, divisor), branches(weights, stack, 1)
 
 
+def stacks(weights: Weights, second_layout: str) -> ort.InferenceSession:
+    """Two stacks, the second in either layout, for any number of frames."""
+    graph = Graph("stacks")
+    frames = graph.input("frames", "UINT8", ["count", HEIGHT, WIDTH, 3])
+    count = graph.op("Shape", frames, start=0, end=1)
+    first = tall_stack(graph, both(weights, 0, 255.0), tall_pixels(graph, frames, HEIGHT, WIDTH), count)
+    if second_layout == "tall":
+        result = by_frame(graph, tall_stack(graph, both(weights, 1, 1.0), cleaned(graph, first, count), count))
+    else:
+        result = frame_stack(graph, both(weights, 1, 1.0), by_frame(graph, first), first.height, first.width)
+    graph.output("features", "FP32", ["count", 4 * FILTERS, HEIGHT // 4, WIDTH // 4], result)
+    graph.output("means", "FP32", ["count", 4 * FILTERS], tall_means(graph, first))
+    return ort.InferenceSession(graph.model().SerializeToString(), providers=["CPUExecutionProvider"])
+
+
 @pytest.mark.parametrize("second_layout", ["tall", "by frame"])
 def test_two_stacks_agree_with_three_dimensional_convolutions(second_layout: str) -> None:
     weights = random_weights()
-    graph = Graph("stacks")
-    frames = graph.input("frames", "UINT8", [COUNT, HEIGHT, WIDTH, 3])
-    first = tall_stack(graph, both(weights, 0, 255.0), tall_pixels(graph, frames, COUNT, HEIGHT, WIDTH))
-    if second_layout == "tall":
-        result = by_frame(graph, tall_stack(graph, both(weights, 1, 1.0), cleaned(graph, first)))
-    else:
-        pictures = by_frame(graph, first)
-        result = frame_stack(graph, both(weights, 1, 1.0), pictures, COUNT, first.height, first.width)
-    graph.output("features", "FP32", [COUNT, 4 * FILTERS, HEIGHT // 4, WIDTH // 4], result)
-    graph.output("means", "FP32", [COUNT, 4 * FILTERS], tall_means(graph, first))
-    opened = ort.InferenceSession(graph.model().SerializeToString(), providers=["CPUExecutionProvider"])
-
-    pixels = np.random.default_rng(6).integers(0, 256, (COUNT, HEIGHT, WIDTH, 3)).astype(np.uint8)
-    features, means = opened.run(None, {"frames": pixels})
-    with torch.no_grad():
-        x = torch.from_numpy(pixels).permute(3, 0, 1, 2)[None].float() / 255
-        wanted_first = published(weights, 0, x)
-        wanted = published(weights, 1, wanted_first)
-    assert float(wanted.std()) > 0.1
-    np.testing.assert_allclose(means, wanted_first.mean(dim=(3, 4))[0].T.numpy(), atol=2e-4)
-    np.testing.assert_allclose(features, wanted[0].permute(1, 0, 2, 3).numpy(), atol=2e-3, rtol=1e-4)
+    opened = stacks(weights, second_layout)
+    for count in (1, 12, 19):
+        pixels = np.random.default_rng(count).integers(0, 256, (count, HEIGHT, WIDTH, 3)).astype(np.uint8)
+        features, means = opened.run(None, {"frames": pixels})
+        with torch.no_grad():
+            x = torch.from_numpy(pixels).permute(3, 0, 1, 2)[None].float() / 255
+            wanted_first = published(weights, 0, x)
+            wanted = published(weights, 1, wanted_first)
+        assert float(wanted.std()) > 0.1
+        np.testing.assert_allclose(means, wanted_first.mean(dim=(3, 4))[0].T.numpy(), atol=2e-4)
+        np.testing.assert_allclose(features, wanted[0].permute(1, 0, 2, 3).numpy(), atol=2e-3, rtol=1e-4)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from orchestrator.core.frames import FrameBatch, Tap, View
 from orchestrator.core.sampling import EVERY_FRAME
 from orchestrator.core.segmenting import Boundary
-from orchestrator.core.shots import CORE, LAG, LEAD, CutFinder, Gate, Thumbnails, Window
+from orchestrator.core.shots import LAG, LEAD, Block, CutFinder, Gate, Thumbnails, Window
 from orchestrator.ports import Inference
 
 VIEW = View(48, 27)
@@ -22,7 +22,6 @@ IN_FLIGHT = 2
 
 Found = Callable[[list[Boundary], int], None]
 Scores = NDArray[np.float32]
-QUIET: Scores = np.zeros(CORE, np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +49,7 @@ class Shots:
         self._gate = Gate(options.gate_step, options.gate_jump, options.gate_drift)
         self._cuts = CutFinder(options.threshold)
         self._thumbnails = _Thumbnails()
-        self._next_window = 0
+        self._next_block = 0
         self._pending: deque[tuple[Window, asyncio.Task[Scores] | None]] = deque()
         self.windows_inferred = 0
         self.windows_quiet = 0
@@ -81,25 +80,30 @@ class Shots:
 
     async def _run(self, inference: Inference, found: Found, total: int | None) -> None:
         """Start every window that is ready; ``total`` is the number of frames of the media once it is known."""
-        while (window := Window(self._next_window)).ready(frames := len(self._thumbnails), total is not None):
-            self._next_window += 1
-            start, end, jumps = window.seen_by_gate(frames)
-            if self._gate.opens(self._thumbnails.range(start, end), jumps):
-                self.windows_inferred += 1
-                ask = self._infer(inference, self._thumbnails.pick(window.indices(frames)))
-                self._pending.append((window, asyncio.ensure_future(ask)))
-            else:
-                self.windows_quiet += 1
-                self._pending.append((window, None))
-            self._thumbnails.forget(window.core_end - max(LEAD, LAG))
-            await self._drain(found, IN_FLIGHT, total)
+        while (block := Block(self._next_block)).ready(frames := len(self._thumbnails), total is not None):
+            self._next_block += 1
+            for window, needs_model in block.windows(frames, self._may_hold_a_cut):
+                task = None
+                if needs_model:
+                    self.windows_inferred += 1
+                    shown = self._thumbnails.pick(window.indices(frames))
+                    task = asyncio.ensure_future(self._infer(inference, shown))
+                else:
+                    self.windows_quiet += 1
+                self._pending.append((window, task))
+                await self._drain(found, IN_FLIGHT, total)
+            self._thumbnails.forget(block.cores[-1].core_end - max(LEAD, LAG))
+
+    def _may_hold_a_cut(self, window: Window) -> bool:
+        start, end, jumps = window.seen_by_gate(len(self._thumbnails))
+        return self._gate.opens(self._thumbnails.range(start, end), jumps)
 
     async def _infer(self, inference: Inference, thumbnails: Thumbnails) -> Scores:
         length = (len(thumbnails),)
         answer = await inference.infer(
             "shots", {"frames": thumbnails[None]}, output_dims={"cut": length, "transition": length}
         )
-        return np.asarray(answer["cut"][0, LEAD : LEAD + CORE], np.float32)
+        return np.asarray(answer["cut"][0, LEAD:-LEAD], np.float32)
 
     async def _drain(self, found: Found, keep: int, total: int | None) -> None:
         """Take answers in order; wait until at most ``keep`` windows are in flight."""
@@ -108,7 +112,7 @@ class Shots:
             in_flight = sum(1 for _, other in self._pending if other is not None)
             if task is not None and not task.done() and in_flight <= keep:
                 return
-            scores = QUIET if task is None else await task
+            scores = np.zeros(window.core_end - window.core_start, np.float32) if task is None else await task
             self._pending.popleft()
             last = total is not None and window.core_end >= total
             cuts = self._cuts.feed(scores if total is None else scores[: total - window.core_start], last=last)

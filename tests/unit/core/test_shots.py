@@ -7,29 +7,46 @@ from hypothesis import strategies as st
 
 from orchestrator.analyzers.shots import Options
 from orchestrator.core.segmenting import Boundary
-from orchestrator.core.shots import CORE, LEAD, WINDOW, CutFinder, Gate, Window
+from orchestrator.core.shots import CORE, LEAD, Block, CutFinder, Gate, Window
 
 
-def test_windows_are_those_of_the_reference_inference():
-    # TransNetV2's predict_frames: 25 copies of the first frame before, the last one repeated after.
-    frames = 130
-    padded = [0] * LEAD + list(range(frames)) + [frames - 1] * (LEAD + CORE - frames % CORE)
-    for number in range(3):
-        window = Window(number)
-        assert window.indices(frames).tolist() == padded[number * CORE : number * CORE + WINDOW]
+def windows(frames: int, needs_model=lambda window: True) -> list[tuple[Window, bool]]:
+    blocks = (Block(number) for number in range(frames))
+    return [w for block in blocks if block.ready(frames, finished=True) for w in block.windows(frames, needs_model)]
 
 
-@given(st.integers(1, 400))
-def test_every_frame_is_decided_once(frames):
-    windows = [Window(n) for n in range(400) if Window(n).ready(frames, finished=True)]
-    decided = [f for w in windows for f in range(w.core_start, min(w.core_end, frames))]
-    assert decided == list(range(frames))
+def padded(frames: int) -> list[int]:
+    """What TransNetV2's predict_frames shows: copies of the first frame before, of the last one behind."""
+    return [0] * LEAD + list(range(frames)) + [frames - 1] * (LEAD + CORE - frames % CORE)
+
+
+@pytest.mark.parametrize("alone", [0, 1, 2])
+def test_windows_are_those_of_the_reference_inference_or_two_of_them_joined(alone):
+    frames, shown = 130, padded(130)
+    for window, _ in windows(frames, lambda window: window.core_start == alone * CORE):
+        assert window.indices(frames).tolist() == shown[window.core_start : window.core_end + 2 * LEAD]
+        assert window.core_end - window.core_start == CORE
+
+
+def test_neighbours_share_a_window():
+    assert [(w.core_start, w.core_end) for w, _ in windows(260)] == [(0, 50), (50, 150), (150, 250), (250, 300)]
+
+
+@given(st.integers(1, 400), st.sets(st.integers(0, 8)))
+def test_every_frame_is_decided_once_and_by_the_model_where_it_must(frames, noisy):
+    decided = [
+        (frame, needed)
+        for window, needed in windows(frames, lambda window: window.core_start // CORE in noisy)
+        for frame in range(window.core_start, min(window.core_end, frames))
+    ]
+    assert decided == [(frame, frame // CORE in noisy) for frame in range(frames)]
 
 
 def test_a_growing_source_waits_for_the_context():
-    assert not Window(0).ready(74, finished=False)
-    assert Window(0).ready(75, finished=False)
-    assert not Window(1).ready(124, finished=False)
+    assert not Block(0).ready(74, finished=False)
+    assert Block(0).ready(75, finished=False)
+    assert not Block(1).ready(174, finished=False)
+    assert Block(1).ready(175, finished=False)
 
 
 def still(n: int, level: int = 100) -> np.ndarray:

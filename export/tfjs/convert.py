@@ -26,6 +26,8 @@ class Tensor:
     name: str = ""
     channels_first: bool = False
     value: NDArray[Any] | None = None
+    channels: int = 0
+    """Of a picture behind a convolution; 0 where nothing says it."""
 
 
 class Converter:

@@ -17,6 +17,8 @@ _ELEMENTWISE = {
     "Mul": "Mul",
 }
 _UNARY = {"Sigmoid": "Sigmoid", "Exp": "Exp"}
+_BLOCK = 16
+"""Channels that stand together in ONNX Runtime's blocked layout, where there are registers of 512 bits."""
 _SUMS = ("Add", "AddV2", "AddN")
 
 
@@ -36,12 +38,15 @@ def emit(c: Converter, node: Node) -> Tensor:
     if node.op in _ELEMENTWISE:
         return _elementwise(c, node, _ELEMENTWISE[node.op], [c.input(node, i) for i in range(2)])
     if node.op in _UNARY:
-        only = c.input(node, 0)
-        return Tensor(c.graph.op(_UNARY[node.op], only.name), only.channels_first)
+        return _like(c.input(node, 0), c.graph.op(_UNARY[node.op], c.input(node, 0).name))
     writer = _WRITERS.get(node.op)
     if writer is None:
         raise BuildError(f"operator {node.op!r} of {node.name!r} is not supported")
     return writer(c, node)
+
+
+def _like(tensor: Tensor, name: str) -> Tensor:
+    return Tensor(name, tensor.channels_first, channels=tensor.channels)
 
 
 def _elementwise(c: Converter, node: Node, kind: str, operands: list[Tensor]) -> Tensor:
@@ -56,7 +61,7 @@ def _elementwise(c: Converter, node: Node, kind: str, operands: list[Tensor]) ->
             )
         else:
             names.append(operand.name)
-    return Tensor(c.graph.op(kind, *names), pictures)
+    return Tensor(c.graph.op(kind, *names), pictures, channels=max(o.channels for o in operands))
 
 
 def _sum(c: Converter, node: Node) -> Tensor:
@@ -98,7 +103,7 @@ def _clamped(c: Converter, node: Node) -> Tensor:
         floor, ceiling = _bounds(c, bounding) or (low, high)
         low, high = min(max(low, floor), ceiling), min(max(high, floor), ceiling)
     only = c.input(chain[-1], 0)
-    return Tensor(_clip(c, only.name, low, high), only.channels_first)
+    return _like(only, _clip(c, only.name, low, high))
 
 
 def _clip(c: Converter, tensor: str, low: float, high: float) -> str:
@@ -137,7 +142,7 @@ def _convolution(c: Converter, node: Node) -> Tensor:
         result = c.graph.op("Relu", result)
     if "Relu6" in fused:
         result = _clip(c, result, 0.0, 6.0)
-    return Tensor(result, channels_first=True)
+    return Tensor(result, channels_first=True, channels=len(weights))
 
 
 def _auto_pad(node: Node) -> str:
@@ -151,22 +156,38 @@ def _batch_normalisation(c: Converter, node: Node) -> Tensor:
     parameters = [c.graph.const(as_float(c.constant(node, i))) for i in range(1, 5)]
     epsilon = node.number("epsilon", 1e-4)
     picture = c.channels_first(c.input(node, 0))
-    return Tensor(
-        c.graph.op("BatchNormalization", picture, *parameters, epsilon=epsilon), channels_first=True
-    )
+    normalised = c.graph.op("BatchNormalization", picture, *parameters, epsilon=epsilon)
+    return Tensor(normalised, channels_first=True, channels=len(c.constant(node, 1)))
 
 
 def _max_pool(c: Converter, node: Node) -> Tensor:
-    picture = c.channels_first(c.input(node, 0))
+    only = c.input(node, 0)
     kernel, strides = node.integers("ksize")[1:3], node.integers("strides")[1:3]
-    pooled = c.graph.op("MaxPool", picture, kernel_shape=kernel, strides=strides, auto_pad=_auto_pad(node))
-    return Tensor(pooled, channels_first=True)
+    pooled = c.graph.op(
+        "MaxPool", c.channels_first(only), kernel_shape=kernel, strides=strides, auto_pad=_auto_pad(node)
+    )
+    if only.channels % _BLOCK:
+        pooled = _copy(c, pooled, only.channels, only.channels)
+    return Tensor(pooled, channels_first=True, channels=only.channels)
 
 
 def _pad(c: Converter, node: Node) -> Tensor:
-    before_after = c.constant(node, 1)[[0, 3, 1, 2]].T.reshape(-1)
-    picture = c.channels_first(c.input(node, 0))
-    return Tensor(c.graph.op("Pad", picture, c.graph.ints(*map(int, before_after))), channels_first=True)
+    only, before_after = c.input(node, 0), c.constant(node, 1)
+    more = int(before_after[3, 1])
+    if not only.channels or before_after.sum() != more:
+        raise BuildError(f"Pad {node.name!r} by {before_after.tolist()}: only channels behind a convolution's")
+    wanted = only.channels + more
+    return Tensor(_copy(c, only.name, only.channels, wanted), channels_first=True, channels=wanted)
+
+
+def _copy(c: Converter, picture: str, channels: int, wanted: int) -> str:
+    """The same channels, and zeros behind them, as a convolution by ones and zeros.
+
+    ONNX Runtime leaves its blocked layout for a pooling whose channels fill no blocks, and for padding; all additions
+    that follow stay outside of it until a convolution leads back. This one does, and is far cheaper than they are.
+    """
+    weights = np.eye(wanted, channels)[:, :, None, None]
+    return c.graph.op("Conv", picture, c.graph.const(as_float(weights)), kernel_shape=[1, 1])
 
 
 def _mean(c: Converter, node: Node) -> Tensor:

@@ -28,6 +28,7 @@ WEIGHTS: dict[str, np.ndarray] = {
     "ceiling": np.array(2.5, np.float32),
     "scale": RNG.normal(size=4).astype(np.float32),
     "pads": np.array([[0, 0], [0, 0], [0, 0], [0, 2]], np.int32),
+    "border": np.array([[0, 0], [1, 1], [0, 0], [0, 0]], np.int32),
     "shape": np.array([1, 12, 6], np.int32),
 }
 
@@ -86,6 +87,8 @@ def model(tmp_path: Path) -> GraphModel:
         node("padded", "Pad", "six", "pads"),
         node("flat", "Reshape", "padded", "shape"),
         node("unknown", "FancyNewOperator", "flat"),
+        node("taller", "Pad", "six", "border"),
+        node("pooled", "MaxPool", "six", **(strided(2) | {"ksize": {"list": {"i": ["1", "2", "2", "1"]}}})),
     ]
     return load(write(tmp_path, nodes))
 
@@ -118,6 +121,30 @@ def test_a_constant_joins_the_convolution_of_a_sum(model: GraphModel) -> None:
     graph = converted(model).graph
     (addition,) = (n for n in graph.node if n.op_type == "Add")
     assert not {i.name for i in graph.initializer} & set(addition.input)
+
+
+def test_padding_and_pooling_lead_back_to_a_convolution(model: GraphModel) -> None:
+    """Exactly: it multiplies by ones and zeros."""
+    graph = Graph("toy")
+    pixels = planes(graph, graph.input("frames", "UINT8", [BATCH, 8, 6, 3]))
+    names = convert(model, graph, {"input": pixels}, ["six", "padded", "pooled"])
+    for name, shape in zip(names, ([4, 3, 4], [4, 3, 6], [2, 2, 4]), strict=True):
+        graph.output(f"{name}_output", "FP32", [BATCH, *shape], name)
+    written = graph.model()
+    assert {"Pad"}.isdisjoint(n.op_type for n in written.graph.node)
+    opened = ort.InferenceSession(written.SerializeToString(), providers=["CPUExecutionProvider"])
+    six, padded, pooled = opened.run(None, {"frames": RNG.integers(0, 256, (2, 8, 6, 3)).astype(np.uint8)})
+    assert np.ptp(six) > 1
+    np.testing.assert_array_equal(padded, np.pad(six, ((0, 0), (0, 0), (0, 0), (0, 2))))
+    beyond = np.pad(six, ((0, 0), (0, 0), (0, 1), (0, 0)))
+    np.testing.assert_array_equal(pooled, beyond.reshape(2, 2, 2, 2, 2, 4).max(axis=(2, 4)))
+
+
+def test_padding_of_sides_is_refused(model: GraphModel) -> None:
+    graph = Graph("toy")
+    pixels = planes(graph, graph.input("frames", "UINT8", [BATCH, 8, 6, 3]))
+    with pytest.raises(BuildError, match="taller"):
+        convert(model, graph, {"input": pixels}, ["taller"])
 
 
 def test_an_unknown_operator_is_named_by_both(model: GraphModel) -> None:

@@ -71,14 +71,10 @@ def verify_models(names: Iterable[str] = (), repository_path: Path = DEFAULT_REP
     results = {}
     for spec in registry.specs(names):
         if not manifest.is_current(repository_path, spec):
-            raise BuildError(
-                f"{spec.name}: the repository holds no current version {spec.version}; export it first"
-            )
+            raise BuildError(f"{spec.name}: the repository holds no current version {spec.version}; export it first")
         builder, files = _builder(spec), _files(spec)
         model = manifest.version_folder(repository_path, spec) / manifest.MODEL_FILE
-        results[spec.name] = verify(
-            spec, model, builder.reference(files), builder.golden(files), builder.METHOD
-        )
+        results[spec.name] = verify(spec, model, builder.reference(files), builder.golden(files), builder.METHOD)
     return results
 
 

@@ -21,9 +21,7 @@ class Kept:
     """BOOL [n, limit]."""
 
 
-def suppress(
-    graph: Graph, boxes: str, class_scores: str, best: str, *, floor: float, iou: float, limit: int
-) -> Kept:
+def suppress(graph: Graph, boxes: str, class_scores: str, best: str, *, floor: float, iou: float, limit: int) -> Kept:
     """Keep the best boxes of every row, per class.
 
     boxes: FP32 [n, s, 4] corners; class_scores: FP32 [n, c, s], where a candidate has at most one score above `floor`

@@ -92,9 +92,7 @@ def text_frame(height: int, width: int, seed: int = 7) -> tuple[Frames, tuple[Te
         (wide, _), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, thickness)
         left = 40 + 60 * index
         origin = (left, top + tall)
-        cv2.putText(
-            picture, text, origin, cv2.FONT_HERSHEY_SIMPLEX, scale, (255, 255, 255), thickness, cv2.LINE_AA
-        )
+        cv2.putText(picture, text, origin, cv2.FONT_HERSHEY_SIMPLEX, scale, (255, 255, 255), thickness, cv2.LINE_AA)
         boxes.append(TextBox(text, (left, top, left + wide, top + tall + below)))
         top += tall + below + 24
     return picture, tuple(boxes)
@@ -105,9 +103,7 @@ def text_line(height: int, width: int, text: str) -> Frames:
     scale = cv2.getFontScaleFromHeight(cv2.FONT_HERSHEY_SIMPLEX, height // 2, 2)
     (wide, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 2)
     line = np.full((height, wide + 16, 3), 230, np.uint8)
-    cv2.putText(
-        line, text, (8, height * 3 // 4), cv2.FONT_HERSHEY_SIMPLEX, scale, (20, 20, 20), 2, cv2.LINE_AA
-    )
+    cv2.putText(line, text, (8, height * 3 // 4), cv2.FONT_HERSHEY_SIMPLEX, scale, (20, 20, 20), 2, cv2.LINE_AA)
     fitted = min(width, line.shape[1])
     picture = np.full((height, width, 3), 127, np.uint8)
     picture[:, :fitted] = cv2.resize(line, (fitted, height), interpolation=cv2.INTER_AREA)

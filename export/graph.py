@@ -101,9 +101,7 @@ class Graph:
         used = {name for node in self._nodes for name in node.input}
         tensors = [numpy_helper.from_array(v, k) for k, v in self._constants.items() if k in used]
         graph = helper.make_graph(self._nodes, self._name, self._inputs, self._outputs, tensors)
-        model = helper.make_model(
-            graph, opset_imports=[helper.make_opsetid("", self._opset)], ir_version=IR_VERSION
-        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self._opset)], ir_version=IR_VERSION)
         onnx.checker.check_model(model)
         return model
 

@@ -25,6 +25,4 @@ class Parity:
     @property
     def worst(self) -> OutputParity:
         """The output nearest to its tolerance."""
-        return max(
-            self.outputs, key=lambda o: o.max_abs_error / o.tolerance if o.tolerance else o.max_abs_error
-        )
+        return max(self.outputs, key=lambda o: o.max_abs_error / o.tolerance if o.tolerance else o.max_abs_error)

@@ -21,7 +21,5 @@ def recipe_digest(spec: ModelSpec) -> str:
         found = find_spec(module)
         if found is None or found.origin is None:
             raise BuildError(f"{spec.name}: no module {module!r}")
-        digest.update(
-            module.encode() + b"\0" + Path(found.origin).read_text(encoding="utf-8").encode() + b"\0"
-        )
+        digest.update(module.encode() + b"\0" + Path(found.origin).read_text(encoding="utf-8").encode() + b"\0")
     return digest.hexdigest()

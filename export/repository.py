@@ -22,9 +22,7 @@ def config_text(spec: ModelSpec) -> str:
     from google.protobuf import text_format
     from tritonclient.grpc import model_config_pb2
 
-    config = model_config_pb2.ModelConfig(
-        name=spec.name, backend="onnxruntime", max_batch_size=spec.max_batch_size
-    )
+    config = model_config_pb2.ModelConfig(name=spec.name, backend="onnxruntime", max_batch_size=spec.max_batch_size)
     for tensor in spec.inputs:
         config.input.append(model_config_pb2.ModelInput(**_fields(tensor, model_config_pb2)))
     labelled = _labelled(spec)

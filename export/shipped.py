@@ -41,9 +41,7 @@ def absorb(graph: Graph, model: onnx.ModelProto, tensor: str) -> str:
 
 def blue_first(graph: Graph, frames: str) -> str:
     """uint8 RGB [n, h, w, 3] -> float32 BGR [n, 3, h, w], still 0..255."""
-    swapped = graph.op(
-        "Gather", graph.op("Transpose", frames, perm=[0, 3, 1, 2]), graph.ints(2, 1, 0), axis=1
-    )
+    swapped = graph.op("Gather", graph.op("Transpose", frames, perm=[0, 3, 1, 2]), graph.ints(2, 1, 0), axis=1)
     return graph.op("Cast", swapped, to=TensorProto.FLOAT)
 
 

@@ -14,9 +14,7 @@ def simplified(model: onnx.ModelProto) -> onnx.ModelProto:
     if not isinstance(slim, onnx.ModelProto):
         raise BuildError("the simplifier returned no model")
     if _interface(slim) != _interface(model):
-        raise BuildError(
-            f"the simplifier changed the interface from {_interface(model)} to {_interface(slim)}"
-        )
+        raise BuildError(f"the simplifier changed the interface from {_interface(model)} to {_interface(slim)}")
     onnx.checker.check_model(slim)
     return slim
 

@@ -41,13 +41,9 @@ class TensorSpec:
         if not _NAME.match(self.name):
             raise ValueError(f"tensor name {self.name!r} is not lower snake case")
         if not self.dims or any(d != -1 and d < 1 for d in self.dims):
-            raise ValueError(
-                f"dims {self.dims} of {self.name!r}: each must be positive, or -1 for a free size"
-            )
+            raise ValueError(f"dims {self.dims} of {self.name!r}: each must be positive, or -1 for a free size")
         if self.tolerance < 0 or (self.dtype == "INT32" and self.tolerance):
-            raise ValueError(
-                f"tolerance {self.tolerance} of {self.name!r}: at least 0, and 0 for INT32 indices"
-            )
+            raise ValueError(f"tolerance {self.tolerance} of {self.name!r}: at least 0, and 0 for INT32 indices")
 
 
 @dataclass(frozen=True)

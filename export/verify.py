@@ -37,9 +37,7 @@ def evaluate_with(opened: ort.InferenceSession) -> Evaluate:
     return evaluate
 
 
-def compare(
-    spec: ModelSpec, actual: Evaluate, expected: Evaluate, batches: Sequence[NDArray[np.uint8]]
-) -> list[float]:
+def compare(spec: ModelSpec, actual: Evaluate, expected: Evaluate, batches: Sequence[NDArray[np.uint8]]) -> list[float]:
     """Return the largest absolute difference of every output over all batches, in the spec's order.
 
     Raises:
@@ -54,9 +52,7 @@ def compare(
                 f"{spec.name}: declared {sorted(declared)}, graph {sorted(got)}, reference {sorted(wanted)}"
             )
         for position, output in enumerate(spec.outputs):
-            worst[position] = max(
-                worst[position], _difference(spec, output, got[output.name], wanted[output.name])
-            )
+            worst[position] = max(worst[position], _difference(spec, output, got[output.name], wanted[output.name]))
     return worst
 
 

@@ -85,9 +85,7 @@ def reference(files: Files) -> Evaluate:
 
 
 def _reference_row(logits: NDArray[np.float32], regressed: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
-    scores = (0.5 * (1 + np.tanh(0.5 * logits.astype(np.float64)))).astype(
-        np.float32
-    )  # the sigmoid, no overflow
+    scores = (0.5 * (1 + np.tanh(0.5 * logits.astype(np.float64)))).astype(np.float32)  # the sigmoid, no overflow
     centre, size = regressed[:, :2] / _SIZE + _anchors(), regressed[:, 2:4] / _SIZE
     boxes = np.concatenate([centre - size / 2, centre + size / 2], axis=1)
     keypoints = regressed[:, 4:].reshape(-1, _KEYPOINTS, 2) / _SIZE + _anchors()[:, None]

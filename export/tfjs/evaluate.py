@@ -20,9 +20,7 @@ from export.tfjs.reader import GraphModel, Node
 Values = dict[str, torch.Tensor]
 
 
-def evaluate(
-    source: GraphModel, inputs: Mapping[str, NDArray[Any]], outputs: list[str]
-) -> list[NDArray[Any]]:
+def evaluate(source: GraphModel, inputs: Mapping[str, NDArray[Any]], outputs: list[str]) -> list[NDArray[Any]]:
     """Return the values of the output nodes for these values of the input nodes."""
     values: Values = {name: torch.from_numpy(np.ascontiguousarray(v)) for name, v in inputs.items()}
     with torch.no_grad():

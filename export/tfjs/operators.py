@@ -56,9 +56,7 @@ def _elementwise(c: Converter, node: Node, kind: str, operands: list[Tensor]) ->
         if operand.value is not None:
             names.append(c.graph.const(per_channel(operand.value) if pictures else operand.value))
         elif pictures and not operand.channels_first:
-            raise BuildError(
-                f"{node.op} {node.name!r} mixes a picture with a computed tensor of another layout"
-            )
+            raise BuildError(f"{node.op} {node.name!r} mixes a picture with a computed tensor of another layout")
         else:
             names.append(operand.name)
     return Tensor(c.graph.op(kind, *names), pictures, channels=max(o.channels for o in operands))
@@ -199,9 +197,7 @@ def _mean(c: Converter, node: Node) -> Tensor:
 
 def _pack(c: Converter, node: Node) -> Tensor:
     """The shape [batch, ...]: 0 stands for "as the input's", which is what a Reshape of ONNX understands."""
-    return Tensor(
-        value=np.array([0, *(int(c.constant(node, i)) for i in range(1, len(node.inputs)))], np.int64)
-    )
+    return Tensor(value=np.array([0, *(int(c.constant(node, i)) for i in range(1, len(node.inputs)))], np.int64))
 
 
 def _reshape(c: Converter, node: Node) -> Tensor:

@@ -49,9 +49,7 @@ def test_a_row_does_not_depend_on_its_neighbours(spec: ModelSpec, model: Callabl
 
 
 @by_model
-def test_outputs_have_the_declared_shapes_and_types(
-    spec: ModelSpec, model: Callable[[str], Evaluate]
-) -> None:
+def test_outputs_have_the_declared_shapes_and_types(spec: ModelSpec, model: Callable[[str], Evaluate]) -> None:
     for batch in golden(spec):
         assert batch.shape[0] == spec.max_batch_size
         outputs = model(spec.name)(batch)
@@ -63,9 +61,7 @@ def test_outputs_have_the_declared_shapes_and_types(
 
 
 @by_model
-def test_the_model_loads_and_runs_without_a_warning(
-    spec: ModelSpec, repository: Path, tmp_path: Path
-) -> None:
+def test_the_model_loads_and_runs_without_a_warning(spec: ModelSpec, repository: Path, tmp_path: Path) -> None:
     """ONNX Runtime writes its warnings to the process's stderr, so a process of its own tells them apart."""
     path = manifest.version_folder(repository, spec) / manifest.MODEL_FILE
     np.save(tmp_path / "batch.npy", golden(spec)[0])

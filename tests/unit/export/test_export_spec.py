@@ -38,9 +38,7 @@ def test_every_folder_of_the_repository_has_a_spec() -> None:
 def test_recipe_digest_changes_with_the_spec() -> None:
     spec = registry.SPECS[0]
     assert recipe_digest(spec) == recipe_digest(dataclasses.replace(spec))
-    assert recipe_digest(spec) != recipe_digest(
-        dataclasses.replace(spec, max_batch_size=spec.max_batch_size + 1)
-    )
+    assert recipe_digest(spec) != recipe_digest(dataclasses.replace(spec, max_batch_size=spec.max_batch_size + 1))
 
 
 def test_unknown_names_are_refused() -> None:

@@ -33,9 +33,7 @@ def test_a_label_that_is_no_line_is_refused(tmp_path: Path, label: str) -> None:
 
 
 def test_the_committed_alphabet_is_complete() -> None:
-    text = (Path(__file__).resolve().parents[3] / "model_repository" / SPEC.name / "labels.txt").read_text(
-        "utf-8"
-    )
+    text = (Path(__file__).resolve().parents[3] / "model_repository" / SPEC.name / "labels.txt").read_text("utf-8")
     lines = text.split("\n")[:-1]
     assert (len(lines), lines[0], lines[-1]) == (18710, "<blank>", "<U+0020>")
     assert all(len(line) == 1 or line.startswith("<U+") for line in lines[1:])

@@ -65,6 +65,7 @@ class Shots:
                     self._thumbnails.put(row.index, pixels[row.row])
         self._thumbnails.fill(batch.through)
         await self._run(inference, found, None)
+        await self._drain(found, IN_FLIGHT, None)  # an answer does not wait until the next window can be asked
 
     async def finish(self, frames: int, inference: Inference, found: Found) -> None:
         """No thumbnail follows; the media has ``frames`` frames."""

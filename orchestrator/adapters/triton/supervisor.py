@@ -290,8 +290,8 @@ class Supervisor:
 
     async def _loaded(self, model: Model, connection: Connection) -> None:
         contract = await connection.contract(model.name)
-        if model.version is None or model.version.version != contract.version:
-            model.version = await asyncio.to_thread(identify, self._repository, model.name, contract.version)
+        # Each load anew: an export may have put another file under the same version.
+        model.version = await asyncio.to_thread(identify, self._repository, model.name, contract.version)
         model.contract = contract
         model.epoch += 1
         model.probe_due = time.monotonic() + self._patience.probe_period_s

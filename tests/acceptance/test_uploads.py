@@ -72,7 +72,11 @@ async def test_a_file_with_its_index_at_the_end_gives_the_same(
     assert_same(answer, run.answer)
 
 
-async def test_a_watcher_gets_the_same_rest_from_any_point(run: Run, client: ReelsiftClient) -> None:
+async def test_a_watcher_gets_the_same_rest_from_any_point(client: ReelsiftClient, tmp_path: Path) -> None:
+    options = AnalysisOptions(profile="every_frame")
+    analysed = await collect(client.analyze_file(GOOD.build(tmp_path), options))
+    assert len(analysed.segments) > 1
+
     def plain(responses: list[pb.AnalyzeResponse]) -> list[bytes]:
         """Without the time at which each was sent, and without progress, of which a log keeps the newest alone."""
         copies = [pb.AnalyzeResponse.FromString(each.SerializeToString()) for each in responses]
@@ -81,13 +85,13 @@ async def test_a_watcher_gets_the_same_rest_from_any_point(run: Run, client: Ree
             each.ClearField("create_time")
         return [each.SerializeToString(deterministic=True) for each in copies]
 
-    logged = [each for each in run.answer.responses if each.sequence]
+    logged = [each for each in analysed.responses if each.sequence]
     last = logged[-1].sequence
     for after in (0, 1, last // 2, last - 1):
-        watched = await collect(client.watch(run.answer.analysis_id, after))
+        watched = await collect(client.watch(analysed.analysis_id, after))
         assert plain(watched.responses) == plain([each for each in logged if each.sequence > after])
         assert watched.finished
-    assert not (await collect(client.watch(run.answer.analysis_id, last))).responses
+    assert not (await collect(client.watch(analysed.analysis_id, last))).responses
 
 
 async def begun(responses: AsyncIterator[pb.AnalyzeResponse], server: Server) -> str:

@@ -120,7 +120,11 @@ def test_the_exit_status_tells_how_it_went(server: Server, tmp_path: Path, name:
         (["analyze", "good.mp4", "--server", "unix:nobody.sock"], 1, "UNAVAILABLE"),
         (["analyze", "good.mp4", "--server", "SERVER", "--profile", "nonsense"], 1, "PROFILE_INVALID"),
         (["analyze", "good.mp4", "--server", "SERVER", "--analyzers", "shots,nonsense"], 1, "PROFILE_INVALID"),
-        (["analyze", "good.mp4", "--server", "SERVER", "--timeout", "0.001"], 1, "DEADLINE_EXCEEDED"),
+        (
+            ["analyze", "good.mp4", "--server", "SERVER", "--upload-rate", "9000", "--timeout", "1"],
+            1,
+            "DEADLINE_EXCEEDED",
+        ),
         (["analyze", "."], 2, "directory"),
         (["analyse"], 2, "No such command"),
     ],

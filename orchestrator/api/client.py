@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 
@@ -116,11 +117,15 @@ class ReelsiftClient:
                 yield pb.AnalyzeRequest(chunk=pb.UploadChunk(offset=offset, last=True))
 
         call = self._stub.Analyze(requests(), timeout=options.timeout)
+        ends: list[grpc.aio.AioRpcError] = []
+        call.add_done_callback(lambda _: ends.append(_end_of(call)))
         try:
             async for response in call:
                 yield response
         except grpc.aio.AioRpcError as error:
-            raise client_error(error) from None
+            # A write that meets the end of the call puts a status of grpc.aio's own over the server's, which came
+            # first (grpc/grpc#36066).
+            raise client_error(ends[0] if ends else error) from None
         except asyncio.CancelledError:
             if not reading:
                 raise
@@ -128,6 +133,21 @@ class ReelsiftClient:
             call.cancel()
         if reading:  # our own source failed, not the server
             raise reading[0]
+
+
+def _end_of(call: grpc.aio.Call) -> grpc.aio.AioRpcError:
+    """The status of a call that is done. None of these coroutines waits then."""
+    code, trailing, details = (_now(each) for each in (call.code(), call.trailing_metadata(), call.details()))
+    return grpc.aio.AioRpcError(code, grpc.aio.Metadata(), trailing, details)
+
+
+def _now(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        return done.value
+    coroutine.close()
+    raise AssertionError("a call that is done knows its status")
 
 
 @asynccontextmanager

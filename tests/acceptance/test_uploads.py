@@ -163,6 +163,22 @@ async def test_a_client_that_vanishes_in_its_upload_leaves_nothing_running(
     await assert_ends_as(client, analysis_id, "CANCELLED")
 
 
+@pytest.mark.parametrize(("timeout", "reason"), [(None, "UNSUPPORTED_FORMAT"), (0.1, "DEADLINE_EXCEEDED")])
+async def test_an_end_in_the_midst_of_an_upload_is_told_as_what_it_is(
+    client: ReelsiftClient, composite: Film, tmp_path: Path, timeout: float | None, reason: str
+) -> None:
+    """A write that meets the end of its call must not hide the server's status; without care it does so in one of
+    three."""
+    text = tmp_path / "text.mp4"
+    text.write_bytes(b"All work and no play.\n" * 500_000)
+    path = composite.path if timeout else text
+    options = AnalysisOptions(analyzers=("keyframe",), timeout=timeout)
+    for _ in range(20):
+        with pytest.raises(ClientError) as caught:
+            await collect(client.analyze_file(path, options, chunk_bytes=4096, bytes_per_second=1e7))
+        assert caught.value.reason == reason
+
+
 async def test_stopped_analyses_give_their_memory_back(
     server: Server, client: ReelsiftClient, composite: Film, tmp_path: Path
 ) -> None:

@@ -51,6 +51,8 @@ class Shots:
         self._thumbnails = _Thumbnails()
         self._next_block = 0
         self._pending: deque[tuple[Window, asyncio.Task[Scores] | None]] = deque()
+        self._total: int | None = None  # frames of the media, once known
+        self._found: Found = lambda cuts, settled: None
         self.windows_inferred = 0
         self.windows_quiet = 0
 
@@ -64,14 +66,14 @@ class Shots:
                 if row.row is not None:
                     self._thumbnails.put(row.index, pixels[row.row])
         self._thumbnails.fill(batch.through)
-        await self._run(inference, found, None)
-        await self._drain(found, IN_FLIGHT, None)  # an answer does not wait until the next window can be asked
+        await self._run(inference, found)
 
     async def finish(self, frames: int, inference: Inference, found: Found) -> None:
         """No thumbnail follows; the media has ``frames`` frames."""
         self._thumbnails.fill(frames)
-        await self._run(inference, found, frames)
-        await self._drain(found, 0, frames)
+        self._total = frames
+        await self._run(inference, found)
+        await self._wait(0)
 
     def cancel(self) -> None:
         """Drop what is in flight."""
@@ -79,9 +81,10 @@ class Shots:
             if task is not None:
                 task.cancel()
 
-    async def _run(self, inference: Inference, found: Found, total: int | None) -> None:
-        """Start every window that is ready; ``total`` is the number of frames of the media once it is known."""
-        while (block := Block(self._next_block)).ready(frames := len(self._thumbnails), total is not None):
+    async def _run(self, inference: Inference, found: Found) -> None:
+        """Start every window that is ready."""
+        self._found = found
+        while (block := Block(self._next_block)).ready(frames := len(self._thumbnails), self._total is not None):
             self._next_block += 1
             for window, needs_model in block.windows(frames, self._may_hold_a_cut):
                 task = None
@@ -89,10 +92,12 @@ class Shots:
                     self.windows_inferred += 1
                     shown = self._thumbnails.pick(window.indices(frames))
                     task = asyncio.ensure_future(self._infer(inference, shown))
+                    # An answer waits for nobody, least of all for bytes of a stalled upload.
+                    task.add_done_callback(lambda _: self._collect())
                 else:
                     self.windows_quiet += 1
                 self._pending.append((window, task))
-                await self._drain(found, IN_FLIGHT, total)
+                await self._wait(IN_FLIGHT)
             self._thumbnails.forget(block.cores[-1].core_end - max(LEAD, LAG))
 
     def _may_hold_a_cut(self, window: Window) -> bool:
@@ -106,18 +111,25 @@ class Shots:
         )
         return np.asarray(answer["cut"][0, LEAD:-LEAD], np.float32)
 
-    async def _drain(self, found: Found, keep: int, total: int | None) -> None:
-        """Take answers in order; wait until at most ``keep`` windows are in flight."""
+    async def _wait(self, keep: int) -> None:
+        """Wait until at most ``keep`` windows are with the model; raises what one of them raised."""
+        self._collect()
+        while len(tasks := [task for _, task in self._pending if task is not None]) > keep:
+            await tasks[0]
+            self._collect()
+
+    def _collect(self) -> None:
+        """Take the answers that are there, in order. A failure stays for whoever waits."""
         while self._pending:
             window, task = self._pending[0]
-            in_flight = sum(1 for _, other in self._pending if other is not None)
-            if task is not None and not task.done() and in_flight <= keep:
+            if task is not None and (not task.done() or task.cancelled() or task.exception() is not None):
                 return
-            scores = np.zeros(window.core_end - window.core_start, np.float32) if task is None else await task
             self._pending.popleft()
-            last = total is not None and window.core_end >= total
-            cuts = self._cuts.feed(scores if total is None else scores[: total - window.core_start], last=last)
-            found(cuts, self._cuts.settled)
+            scores = np.zeros(window.core_end - window.core_start, np.float32) if task is None else task.result()
+            last = self._total is not None and window.core_end >= self._total
+            if self._total is not None:
+                scores = scores[: self._total - window.core_start]
+            self._found(self._cuts.feed(scores, last=last), self._cuts.settled)
 
 
 class _Thumbnails:

@@ -216,3 +216,29 @@ async def test_someone_who_waits_hurries_the_decoder():
     decoder.events = events_then_wait
     await asyncio.wait_for(analysis.run(None), 20)
     assert decoder.hurried[:2] == [25, 50]
+
+
+async def test_a_shot_is_found_while_no_byte_arrives():
+    """The answer to the last window asked is taken when it comes, not when more thumbnails do."""
+    found: list[tuple[list, int]] = []
+    shots = Shots(Options())
+    model = inference(delay=lambda: 0.05)
+    for start in range(0, 75, SHOT_BATCH):
+        thumbnails = batch(Shots.tap, range(start, start + SHOT_BATCH), start + SHOT_BATCH, lambda i: 200 * (i >= 30))
+        await shots.feed(thumbnails, model, lambda cuts, settled: found.append((cuts, settled)))
+    assert found == []
+    await asyncio.sleep(0.2)
+    assert [(cut.frame, settled) for cuts, settled in found for cut in cuts] == [(30, 50)]
+
+
+async def test_a_failed_window_is_raised():
+    def fail(frames):
+        raise InferenceUnavailable("the model is gone")
+
+    model = FakeInference({"shots": (1, fail)})
+    shots = Shots(Options())
+    for start in range(0, 75, SHOT_BATCH):
+        thumbnails = batch(Shots.tap, range(start, start + SHOT_BATCH), start + SHOT_BATCH, lambda i: 200 * (i >= 30))
+        await shots.feed(thumbnails, model, lambda cuts, settled: None)
+    with pytest.raises(InferenceUnavailable):
+        await shots.finish(75, model, lambda cuts, settled: None)

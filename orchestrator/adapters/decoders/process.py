@@ -20,7 +20,7 @@ from orchestrator.adapters.decoders.job import Job, encode_job
 from orchestrator.adapters.decoders.slots import TapSlots
 from orchestrator.adapters.decoders.state import SessionState
 from orchestrator.adapters.decoders.wire import Message, ProtocolError, encode
-from orchestrator.adapters.decoders.workers import Worker, WorkerDied, WorkerPool
+from orchestrator.adapters.decoders.workers import Worker, WorkerDied, WorkerHung, WorkerPool
 from orchestrator.adapters.frames.arena import Arena
 from orchestrator.core.media import Ledger
 from orchestrator.errors import (
@@ -37,6 +37,11 @@ from orchestrator.errors import (
     UnsupportedFormat,
 )
 from orchestrator.ports import DecodeEvent, DecodeFinished, DecodeRequest, DecodeSession, MediaBytes
+
+PATIENCE = (
+    3  # deaths at one place before the media is to blame: two may be an operator's, or the kernel's, short of memory
+)
+HANG = 2  # a hang costs half a minute each time, so it weighs more
 
 log = structlog.get_logger()
 
@@ -136,7 +141,7 @@ class ProcessDecodeSession:
         """See ``DecodeSession.events``."""
         state = self._state
         assert state is not None, "a session is opened by its decoder"
-        died_at: tuple[int, ...] | None = None
+        died_at, patience = state.progress, PATIENCE
         while True:
             try:
                 worker = await self._employ(state)
@@ -148,9 +153,11 @@ class ProcessDecodeSession:
                             return
             except (WorkerDied, ProtocolError) as death:
                 await self._bury(death)
-                if died_at == state.progress:
+                if died_at != state.progress:
+                    died_at, patience = state.progress, PATIENCE
+                patience -= HANG if isinstance(death, WorkerHung) else 1
+                if patience <= 0:
                     break
-                died_at = state.progress
         if not state.delivered:
             raise DecoderCrashed("the decode worker died again and again on this media")
         for event in state.give_up(DecoderCrashed.reason):
@@ -187,7 +194,7 @@ class ProcessDecodeSession:
                 quiet_since = time.monotonic()
             elif time.monotonic() - quiet_since >= self._request.limits.max_stall_seconds:
                 worker.kill()
-                raise WorkerDied(None)
+                raise WorkerHung(None)
 
     def _waits_for_us(self) -> bool:
         """Whether the worker rightly waits: for bytes that have not come, or for a slot."""

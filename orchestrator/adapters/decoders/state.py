@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 
 from orchestrator.adapters.decoders.job import Resume
@@ -80,15 +81,14 @@ class SessionState:
         ledger = self.ledger
         first_bad = min(self.through)
         end = self.pts[-1] + max(1, self.pts[-1] - self.pts[-2] if len(self.pts) > 1 else 1)
-        final = Ledger(
-            **{
-                **dict(zip(LEDGER, self._counts, strict=True)),
-                "source": len(self.pts),
-                "expected": ledger.expected + lost,
-                "dropped": ledger.dropped + lost,
-                "skipped": len(self.pts) - ledger.expected - lost,
-            }
+        final = replace(
+            ledger,
+            source=len(self.pts),
+            expected=ledger.expected + lost,
+            dropped=ledger.dropped + lost,
+            skipped=len(self.pts) - ledger.expected - lost,
         )
+        self._counts = tuple(getattr(final, name) for name in LEDGER)
         for tap, through in zip(self._taps, self.through, strict=True):
             if through < len(self.pts):
                 yield TapAdvanced(tap, len(self.pts))

@@ -34,6 +34,10 @@ class WorkerDied(Exception):
         self.status = status
 
 
+class WorkerHung(WorkerDied):
+    """The worker was silent although it could work, and was killed."""
+
+
 class Worker:
     """One worker process. Use ``await Worker.start(...)``, and ``await stop()`` in the end."""
 

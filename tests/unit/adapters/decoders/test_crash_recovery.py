@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.adapters.decoders import process
-from orchestrator.adapters.decoders.process import ProcessDecoder, ProcessDecodeSession
+from orchestrator.adapters.decoders.process import PATIENCE, ProcessDecoder, ProcessDecodeSession
 from orchestrator.adapters.decoders.workers import Worker
 from orchestrator.adapters.frames.arena import Arena
 from orchestrator.adapters.sources.path import PathSource
@@ -117,7 +117,7 @@ async def test_a_kill_during_an_upload(decoder: ProcessDecoder, clip: Path, tmp_
     rough.same_as(calm)
 
 
-async def test_two_deaths_at_one_place_end_the_media_partially(decoder: ProcessDecoder, clip: Path) -> None:
+async def test_deaths_at_one_place_end_the_media_partially(decoder: ProcessDecoder, clip: Path) -> None:
     got: list[DecodeEvent] = []
     delivered = 0
 
@@ -166,7 +166,27 @@ async def test_deaths_before_the_first_frame_raise(
     monkeypatch.setattr(Worker, "send_job", poison)
     with PathSource(clip, [clip.parent]) as source, pytest.raises(DecoderCrashed):
         await collect(decoder, source, *TAPS)
-    assert len(set(killed)) == 2
+    assert len(set(killed)) == PATIENCE
+
+
+async def test_two_deaths_at_one_place_are_survived(
+    decoder: ProcessDecoder, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calm = await run(decoder, clip)
+    killed: list[int] = []
+    send_job = Worker.send_job
+
+    def poison(worker: Worker, data: bytes, descriptors: list[int]) -> None:
+        if len(killed) < PATIENCE - 1:
+            killed.append(worker.process.pid)
+            worker.kill()
+        else:
+            send_job(worker, data, descriptors)
+
+    monkeypatch.setattr(Worker, "send_job", poison)
+    rough = await run(decoder, clip)
+    rough.same_as(calm)
+    assert len(set(killed)) == PATIENCE - 1
 
 
 async def test_a_worker_that_hangs_is_replaced(decoder: ProcessDecoder, clip: Path) -> None:

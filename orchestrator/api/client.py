@@ -21,6 +21,8 @@ from orchestrator.api.status import ClientError, client_error
 __all__ = ["AnalysisOptions", "ClientError", "ReelsiftClient", "connect"]
 
 CHUNK_BYTES = 1 << 20
+OWN_END = "Internal error from Core"  # what grpc.aio says of a write that failed
+TRUE_END_SECONDS = 1.0  # how long the true status may come after it
 PACE_SECONDS = 0.1  # a throttled upload sends so much at a time
 
 _OPTIONS = (
@@ -123,9 +125,7 @@ class ReelsiftClient:
             async for response in call:
                 yield response
         except grpc.aio.AioRpcError as error:
-            # A write that meets the end of the call puts a status of grpc.aio's own over the server's, which came
-            # first (grpc/grpc#36066).
-            raise client_error(ends[0] if ends else error) from None
+            raise client_error(await _true_end(call, [*ends, error])) from None
         except asyncio.CancelledError:
             if not reading:
                 raise
@@ -133,6 +133,21 @@ class ReelsiftClient:
             call.cancel()
         if reading:  # our own source failed, not the server
             raise reading[0]
+
+
+async def _true_end(call: grpc.aio.Call, ends: Sequence[grpc.aio.AioRpcError]) -> grpc.aio.AioRpcError:
+    """The status that ``call`` really ended with.
+
+    A write that meets the end of the call sets a status of grpc.aio's own (grpc/grpc#36066): over the true one, which
+    ``ends`` then holds, or before it.
+    """
+    deadline = time.monotonic() + TRUE_END_SECONDS
+    end = next((end for end in ends if end.details() != OWN_END), None)
+    while end is None and time.monotonic() < deadline:
+        await asyncio.sleep(0.01)
+        latest = _end_of(call)
+        end = latest if latest.details() != OWN_END else None
+    return end or ends[-1]
 
 
 def _end_of(call: grpc.aio.Call) -> grpc.aio.AioRpcError:

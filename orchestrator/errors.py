@@ -12,17 +12,25 @@ ReelsiftError
 │   └── Encrypted                 protected content
 ├── SourceNotAllowed          PERMISSION_DENIED    a path outside the configured roots
 ├── NotFound                  NOT_FOUND            no such analysis
-├── UploadOutOfOrder          FAILED_PRECONDITION  a chunk that does not continue the upload
+├── RequestIdReused           ALREADY_EXISTS       a request id that was given to another request
+├── FailedPrecondition        FAILED_PRECONDITION  the state of things forbids it
+│   ├── UploadOutOfOrder          a chunk that does not continue the upload
+│   ├── AnalysisNotEnded          it must end first
+│   ├── SourceChanged             the file is not the one that the analysis began with
+│   └── SourceGone                the bytes are no longer kept
 ├── ResourceExhausted         RESOURCE_EXHAUSTED   a limit of this service, retry later
 │   ├── DecodeBudget              decoding took more than its budget (not retried)
 │   ├── QueueFull                 too many analyses at once
 │   └── DiskFull                  no room for the upload
 ├── AnalysisCancelled         CANCELLED
+├── DeadlineExceeded          DEADLINE_EXCEEDED    the analysis' deadline passed
+├── LeaseLost                 ABORTED              another runner has taken the analysis over (never leaves the service)
 ├── InternalError             INTERNAL             ours to mend
 │   └── DecoderCrashed            the decode worker died again and again on one media
 └── Unavailable               UNAVAILABLE          retry later
     ├── Draining                  this server is going away
     ├── InferenceUnavailable      Triton is down or a model will not load
+    ├── StoreUnavailable          the database does not answer
     └── SetupError                the installation lacks a part (says how to mend it)
 
 Each class knows its ``reason`` (stable, upper snake case), its gRPC status code and its HTTP status. ``detail`` holds
@@ -112,10 +120,40 @@ class NotFound(ReelsiftError):
     reason, grpc_code, http_status = "NOT_FOUND", "NOT_FOUND", 404
 
 
-class UploadOutOfOrder(ReelsiftError):
+class RequestIdReused(ReelsiftError):
+    """The tenant gave this request id to another request before."""
+
+    reason, grpc_code, http_status = "REQUEST_ID_REUSED", "ALREADY_EXISTS", 409
+
+
+class FailedPrecondition(ReelsiftError):
+    """The state of things forbids the request."""
+
+    reason, grpc_code, http_status = "FAILED_PRECONDITION", "FAILED_PRECONDITION", 409
+
+
+class UploadOutOfOrder(FailedPrecondition):
     """A chunk whose offset does not continue the stored upload; ``detail`` holds the expected offset."""
 
-    reason, grpc_code, http_status = "UPLOAD_OUT_OF_ORDER", "FAILED_PRECONDITION", 409
+    reason = "UPLOAD_OUT_OF_ORDER"
+
+
+class AnalysisNotEnded(FailedPrecondition):
+    """Only an ended analysis can be deleted or retried."""
+
+    reason = "ANALYSIS_NOT_ENDED"
+
+
+class SourceChanged(FailedPrecondition):
+    """The file is not the one that the analysis began with."""
+
+    reason = "SOURCE_CHANGED"
+
+
+class SourceGone(FailedPrecondition):
+    """The bytes of the media are no longer kept."""
+
+    reason, http_status = "SOURCE_GONE", 410
 
 
 class ResourceExhausted(ReelsiftError):
@@ -148,6 +186,18 @@ class AnalysisCancelled(ReelsiftError):
     reason, grpc_code, http_status = "CANCELLED", "CANCELLED", 499
 
 
+class DeadlineExceeded(ReelsiftError):
+    """The analysis' deadline passed before it ended."""
+
+    reason, grpc_code, http_status = "DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED", 504
+
+
+class LeaseLost(ReelsiftError):
+    """Another runner has taken the analysis over, or it has ended; what this one was about to write is refused."""
+
+    reason, grpc_code, http_status, retryable = "LEASE_LOST", "ABORTED", 409, True
+
+
 class InternalError(ReelsiftError):
     """A fault of ours."""
 
@@ -174,6 +224,12 @@ class InferenceUnavailable(Unavailable):
     """Triton does not answer, or a model cannot be loaded."""
 
     reason = "INFERENCE_UNAVAILABLE"
+
+
+class StoreUnavailable(Unavailable):
+    """The database does not answer."""
+
+    reason = "STORE_UNAVAILABLE"
 
 
 class SetupError(Unavailable):

@@ -14,8 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.core.frames import FrameBatch, Slot, Tap
-from orchestrator.core.media import DecodeLimits, Ledger, MediaInfo
-from orchestrator.core.results import AnalysisEvent, ModelVersion
+from orchestrator.core.jobs import (
+    AnalysisFilter,
+    AnalysisRecord,
+    AnalysisSpec,
+    AnalysisState,
+    AnalyzerKey,
+    Checkpoint,
+    Lease,
+    Page,
+    Queued,
+    ReusePlan,
+    UploadState,
+)
+from orchestrator.core.media import DecodeLimits, Ledger, LedgerMark, MediaInfo
+from orchestrator.core.results import AnalysisEvent, Failed, Finished, LoggedEvent, ModelVersion, Segment, Started
 
 # --- bytes of a source -----------------------------------------------------------------------------------------------
 
@@ -53,15 +66,30 @@ class MediaBytes(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class DecodeStart:
+    """Where to begin: tap by tap the first frame that is wanted, and the account of the frames that are known already.
+
+    Sampling, near-duplicates and the ledger are those of a decoding from frame 0. A tap with ``reuse`` may begin
+    earlier, so that none of its rows repeats a frame that was not delivered. The timeline is told from frame 0.
+    """
+
+    first: tuple[int, ...]
+    mark: LedgerMark = field(default_factory=LedgerMark)
+
+
+@dataclass(frozen=True, slots=True)
 class DecodeRequest:
-    """Which pictures to deliver, within which limits."""
+    """Which pictures to deliver, within which limits, and where to begin (``None``: at frame 0)."""
 
     taps: tuple[Tap, ...]
     limits: DecodeLimits = field(default_factory=DecodeLimits)
+    start: DecodeStart | None = None
 
     def __post_init__(self) -> None:
         if not self.taps or len(set(self.taps)) != len(self.taps):
             raise ValueError("a decode request names each tap once, and at least one")
+        if self.start is not None and len(self.start.first) != len(self.taps):
+            raise ValueError("a decode start names one frame for each tap")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +155,10 @@ class DecodeSession(Protocol):
 
     def ledger(self) -> Ledger:
         """The ledger so far."""
+        ...
+
+    def mark(self) -> LedgerMark:
+        """The ledger of the frames counted so far, for a ``DecodeStart``."""
         ...
 
 
@@ -204,4 +236,146 @@ class ResultStore(Protocol):
         """Events with a sequence number above ``after``, then those still to come, until the final one. Raises
         ``NotFound``.
         """
+        ...
+
+
+class AnalysisStore(Protocol):
+    """The truth of every analysis. What a method has returned is on disk, and survives the loss of power.
+
+    A log holds ``Started``, one ``SegmentClosed`` per segment, and one ``Finished`` or ``Failed``, at positions 1, 2,
+    ... without gaps. Only the holder of the newest lease writes to it. Unknown ids raise ``NotFound``; a full disk raises
+    ``DiskFull`` and changes nothing; a database that does not answer raises ``StoreUnavailable``.
+    """
+
+    # --- what clients do ---
+
+    async def create(self, analysis_id: str, spec: AnalysisSpec, *, limit: int) -> tuple[AnalysisRecord, bool]:
+        """Queue a new analysis; whether it is new. The same tenant and (non-empty) request id give the analysis made
+        first; with another spec ``RequestIdReused`` is raised. ``QueueFull`` above ``limit`` analyses that have not ended.
+        """
+        ...
+
+    async def get(self, analysis_id: str) -> AnalysisRecord:
+        """The analysis."""
+        ...
+
+    async def list(self, query: AnalysisFilter, page_size: int, page_token: str = "") -> Page:
+        """Analyses by time of creation, newest first. Raises ``InvalidRequest`` for a token that is none of ours."""
+        ...
+
+    async def read(self, analysis_id: str, after: int = 0, limit: int = 64) -> Sequence[tuple[int, LoggedEvent]]:
+        """At most ``limit`` events of the log with positions above ``after``."""
+        ...
+
+    async def request_cancel(self, analysis_id: str) -> AnalysisRecord:
+        """Ask for its end: a queued one is CANCELLED at once (with its ``Failed`` in the log), a running one by its
+        runner, an ended one stays as it is."""
+        ...
+
+    async def delete(self, analysis_id: str) -> None:
+        """Forget an ended analysis and everything of it. ``AnalysisNotEnded`` while it has not ended."""
+        ...
+
+    async def set_upload(self, analysis_id: str, upload: UploadState) -> None:
+        """How much of its upload is on disk. It never shrinks; raises ``UploadOutOfOrder`` if it would, or when more
+        follows a complete one."""
+        ...
+
+    # --- what runners do ---
+
+    async def queued(self, limit: int = 256) -> Sequence[Queued]:
+        """Analyses that wait for a runner, highest priority and oldest first."""
+        ...
+
+    async def claim(self, analysis_id: str, owner: str) -> Lease | None:
+        """Begin an attempt on a queued analysis, which is RUNNING then; ``None`` when another was faster."""
+        ...
+
+    async def beat(self, lease: Lease) -> AnalysisRecord:
+        """Say that the holder lives. Raises ``LeaseLost`` when there is a newer lease, or the analysis has ended."""
+        ...
+
+    async def leases(self) -> Mapping[Lease, int]:
+        """Every lease in force and its number of beats. Who has seen the same number for longer than beats take, by its own
+        monotonic clock, may ``requeue`` it: no two clocks are ever compared."""
+        ...
+
+    async def requeue(self, lease: Lease, *, reason: str, strike: bool = False) -> None:
+        """End an attempt whose analysis is to go on with another; the log stays. ``strike``: it failed through our fault.
+        Raises ``LeaseLost``."""
+        ...
+
+    async def checkpoint(self, analysis_id: str) -> tuple[Checkpoint, Sequence[Mapping[str, object]]] | None:
+        """The newest checkpoint, and the memos that count, its own last."""
+        ...
+
+    async def begin(self, lease: Lease, started: Started, reuse: ReusePlan | None) -> int:
+        """Commit ``Started``; a later attempt's is ignored. Returns its position. Raises ``LeaseLost``."""
+        ...
+
+    async def commit_segment(self, lease: Lease, segment: Segment, checkpoint: Checkpoint) -> int:
+        """Commit a segment and the checkpoint behind it, together. Returns its position. Raises ``LeaseLost``; ``InternalError``
+        when it is not the next one."""
+        ...
+
+    async def end(
+        self,
+        lease: Lease,
+        event: Finished | Failed,
+        state: AnalysisState,
+        keys: Sequence[AnalyzerKey] = (),
+    ) -> int:
+        """Commit the final event and state, and which keys its analyzers' answers may be found by. Returns its position.
+        Raises ``LeaseLost``."""
+        ...
+
+    # --- what is known already ---
+
+    async def set_digest(self, analysis_id: str, digest: str) -> None:
+        """The sha256 of its source, once known."""
+        ...
+
+    async def sized(self, size: int) -> bool:
+        """Whether a succeeded analysis has a source of ``size`` bytes: else its digest cannot be known."""
+        ...
+
+    async def known(self, digest: str, keys: Sequence[AnalyzerKey]) -> ReusePlan | None:
+        """The succeeded, whole analysis of these bytes that holds the most of ``keys`` (the newest among equals)."""
+        ...
+
+    async def segments(self, analysis_id: str, first: int = 0, limit: int = 64) -> Sequence[Segment]:
+        """At most ``limit`` committed segments from number ``first`` on."""
+        ...
+
+
+# --- blobs -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class BlobInfo:
+    """A stored blob. ``age_ns``: nanoseconds since it was written."""
+
+    key: str
+    size: int
+    age_ns: int
+
+
+class BlobStore(Protocol):
+    """Bytes by key, such as ``thumbnails/ID/000001.jpg``: parts of ``[A-Za-z0-9._-]``, separated by ``/``."""
+
+    async def put(self, key: str, data: bytes) -> None:
+        """Store ``data``; once this returns it survives the loss of power, and before it nobody sees a part of it.
+        Raises ``DiskFull``."""
+        ...
+
+    async def get(self, key: str) -> bytes:
+        """Raises ``NotFound``."""
+        ...
+
+    async def delete(self, key: str) -> None:
+        """No error when there is none."""
+        ...
+
+    def list(self, prefix: str = "") -> AsyncIterator[BlobInfo]:
+        """Every blob whose key begins with ``prefix``, in order of key."""
         ...

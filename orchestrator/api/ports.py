@@ -1,13 +1,105 @@
-"""What the API needs from the application: :mod:`orchestrator.pipeline.service` implements it, tests fake it."""
+"""What the API needs from the application: :mod:`orchestrator.pipeline.service` and its neighbours implement it."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from typing import Protocol
 
+from orchestrator.core.jobs import (
+    AnalysisFilter,
+    AnalysisRecord,
+    AnalysisSpec,
+    Estimate,
+    Page,
+    RetryFrom,
+    UploadState,
+)
 from orchestrator.core.results import AnalysisEvent
+from orchestrator.core.searching import SearchPage, SearchQuery
 from orchestrator.pipeline.service import AnalysisConfig, Upload
 from orchestrator.ports import MediaBytes
+
+
+class UploadWriter(Protocol):
+    """The only writer of an upload; a later one takes it over, and this one's calls raise ``UploadOutOfOrder``."""
+
+    @property
+    def committed(self) -> int:
+        """Bytes written, synchronised or not."""
+        ...
+
+    async def append(self, offset: int, data: bytes) -> int:
+        """Write ``data`` at ``offset``; returns ``committed``. Bytes that are there already are ignored. Raises
+        ``UploadOutOfOrder`` for a gap, ``MediaTooLarge``, ``DiskFull``; what was written before stays."""
+        ...
+
+    async def sync(self) -> UploadState:
+        """Bring everything written onto the disk, and say so in the store: only this may be acknowledged."""
+        ...
+
+    async def finish(self, size: int | None = None) -> UploadState:
+        """No more bytes will come. Raises ``InvalidRequest`` unless ``size``, when given, and what was announced are
+        what came."""
+        ...
+
+
+class DurableAnalyses(Protocol):
+    """The application service, free of any transport. Unknown ids raise ``NotFound``."""
+
+    async def create(self, spec: AnalysisSpec) -> tuple[AnalysisRecord, bool]:
+        """Accept an analysis; whether it is new. Raises ``ProfileError``, ``SourceNotAllowed``, ``RequestIdReused``, ``QueueFull``,
+        ``DiskFull``, ``Draining``, ``StoreUnavailable``."""
+        ...
+
+    async def estimate(self, spec: AnalysisSpec) -> Estimate:
+        """What ``spec`` would be and take; creates and analyses nothing. Raises what ``create`` raises, and the media's
+        own error."""
+        ...
+
+    async def upload(self, analysis_id: str) -> UploadWriter:
+        """The writer of its upload, from where it stands. Raises ``FailedPrecondition`` when it has none, or has ended."""
+        ...
+
+    async def get(self, analysis_id: str) -> AnalysisRecord:
+        """The analysis."""
+        ...
+
+    async def list(self, query: AnalysisFilter, page_size: int, page_token: str = "") -> Page:
+        """Analyses, newest first. Raises ``InvalidRequest`` for a bad token."""
+        ...
+
+    def events(self, analysis_id: str, after: int = 0) -> AsyncIterator[tuple[int, AnalysisEvent]]:
+        """The log above position ``after``, then what comes, until the final event; between them ``Progress``, whose
+        position is 0."""
+        ...
+
+    async def cancel(self, analysis_id: str) -> AnalysisRecord:
+        """Stop an analysis and wait until it has stopped; one that has ended stays as it is."""
+        ...
+
+    async def retry(self, analysis_id: str, what: RetryFrom, analyzer: str = "") -> AnalysisRecord:
+        """A new analysis of the same source. Raises ``AnalysisNotEnded``, ``SourceGone``, ``ProfileError``, and what ``create`` raises."""
+        ...
+
+    async def delete(self, analysis_id: str) -> None:
+        """Forget an ended analysis and what belongs to it. Raises ``AnalysisNotEnded``."""
+        ...
+
+    def export(self, analysis_id: str, file_format: str) -> AsyncIterator[bytes]:
+        """The results as a file (``core.exporting.FORMATS``). Raises ``AnalysisNotEnded``, ``InvalidRequest``."""
+        ...
+
+    async def thumbnail(self, analysis_id: str, segment: int) -> bytes:
+        """The JPEG of a segment."""
+        ...
+
+
+class Searches(Protocol):
+    """Search over stored segments."""
+
+    async def search(self, query: SearchQuery, page_size: int, page_token: str = "") -> SearchPage:
+        """Ranked segments. Raises ``InvalidRequest``, ``NotFound`` for the segment to be like."""
+        ...
 
 
 class Analyses(Protocol):

@@ -70,7 +70,7 @@ async def grpc_server(analyses: Analyses, listen: str, *, grace: float = 5.0) ->
     It stops when the context ends, giving running calls ``grace`` seconds. Raises ``SetupError`` for a taken address.
     """
     server = grpc.aio.server(interceptors=(Boundary(),), options=_OPTIONS)
-    add_AnalysisServiceServicer_to_server(AnalysisHandlers(analyses), server)
+    add_AnalysisServiceServicer_to_server(AnalysisHandlers(analyses), server)  # type: ignore[abstract]
     health_servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 
@@ -58,3 +58,12 @@ class Ledger:
     def complete(self) -> bool:
         """Whether every expected frame came out whole."""
         return self.expected == self.decoded
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerMark:
+    """The ledger of the frames below ``counted``, so that another decoding of the same media can go on counting there."""
+
+    counted: int = 0
+    ledger: Ledger = field(default_factory=Ledger)
+    first_bad_pts: int | None = None

@@ -167,16 +167,18 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The media was opened."""
+    """The media was opened. The answers of ``reused`` are taken over from the analysis ``reused_from``."""
 
     media: MediaInfo
     profile: str
     analyzers: tuple[str, ...]
+    reused: tuple[str, ...] = ()
+    reused_from: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far the analysis is. ``media_ns``: every analyzer has answered up to there, counted from the first frame."""
+    """How far the analysis is; not part of its log. ``media_ns``: every analyzer has answered up to there, counted from the first frame."""
 
     media_ns: int
     elapsed_ns: int
@@ -198,7 +200,10 @@ class SegmentClosed:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The analysis is complete; ``partial`` when the media broke (``first_bad_pts`` says where, ``fault`` why)."""
+    """The analysis is complete; ``partial`` when the media broke (``first_bad_pts`` says where, ``fault`` why).
+
+    ``failed_analyzers``: names and reasons of those that gave up, whose annotations are missing from there on.
+    """
 
     segments: int
     media_ns: int
@@ -207,6 +212,7 @@ class Finished:
     partial: bool
     first_bad_pts: int | None
     fault: str | None
+    failed_analyzers: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,5 +226,6 @@ class Failed:
     detail: tuple[tuple[str, str], ...] = ()
 
 
-AnalysisEvent = Started | Progress | SegmentClosed | Finished | Failed
+LoggedEvent = Started | SegmentClosed | Finished | Failed
+AnalysisEvent = LoggedEvent | Progress
 FINAL_EVENTS = (Finished, Failed)

@@ -22,7 +22,7 @@ from orchestrator.adapters.decoders.state import SessionState
 from orchestrator.adapters.decoders.wire import Message, ProtocolError, encode
 from orchestrator.adapters.decoders.workers import Worker, WorkerDied, WorkerHung, WorkerPool
 from orchestrator.adapters.frames.arena import Arena
-from orchestrator.core.media import Ledger
+from orchestrator.core.media import Ledger, LedgerMark
 from orchestrator.errors import (
     AnalysisCancelled,
     DecodeBudget,
@@ -136,6 +136,10 @@ class ProcessDecodeSession:
     def ledger(self) -> Ledger:
         """See ``DecodeSession.ledger``."""
         return self._state.ledger if self._state else Ledger()
+
+    def mark(self) -> LedgerMark:
+        """See ``DecodeSession.mark``."""
+        return self._state.mark if self._state else LedgerMark()
 
     async def events(self) -> AsyncIterator[DecodeEvent]:
         """See ``DecodeSession.events``."""

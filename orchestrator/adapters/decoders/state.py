@@ -16,7 +16,7 @@ from orchestrator.adapters.decoders.slots import TapSlots
 from orchestrator.adapters.decoders.wire import Message, ProtocolError
 from orchestrator.core.decode_plan import Ticker
 from orchestrator.core.frames import FrameBatch, FrameRow, Tap
-from orchestrator.core.media import Ledger, MediaInfo
+from orchestrator.core.media import Ledger, LedgerMark, MediaInfo
 from orchestrator.ports import DecodeEvent, DecodeFinished, MediaOpened, TapAdvanced, TimelineGrew
 
 _MOST = 1 << 40  # frames
@@ -46,6 +46,11 @@ class SessionState:
     def ledger(self) -> Ledger:
         """The ledger so far."""
         return Ledger(**dict(zip(LEDGER, self._counts, strict=True)))
+
+    @property
+    def mark(self) -> LedgerMark:
+        """The account of the frames counted so far."""
+        return LedgerMark(self._counted, self.ledger, self._bad)
 
     @property
     def resume(self) -> Resume:

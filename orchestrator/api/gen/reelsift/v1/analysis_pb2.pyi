@@ -9,6 +9,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from orchestrator.api.gen.reelsift.v1 import annotation_pb2 as _annotation_pb2
 from orchestrator.api.gen.reelsift.v1 import media_pb2 as _media_pb2
 import builtins as _builtins
@@ -21,6 +22,724 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _AnalysisState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AnalysisStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AnalysisState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ANALYSIS_STATE_UNSPECIFIED: _AnalysisState.ValueType  # 0
+    """Not told."""
+    ANALYSIS_STATE_QUEUED: _AnalysisState.ValueType  # 1
+    """It waits for its turn."""
+    ANALYSIS_STATE_RUNNING: _AnalysisState.ValueType  # 2
+    """It is being analysed."""
+    ANALYSIS_STATE_SUCCEEDED: _AnalysisState.ValueType  # 3
+    """It is complete; `result` says whether frames or analyzers are missing."""
+    ANALYSIS_STATE_FAILED: _AnalysisState.ValueType  # 4
+    """It ended with `failure`."""
+    ANALYSIS_STATE_CANCELLED: _AnalysisState.ValueType  # 5
+    """It was stopped."""
+    ANALYSIS_STATE_QUARANTINED: _AnalysisState.ValueType  # 6
+    """Its attempts failed through the server's fault; an operator should look."""
+
+class AnalysisState(_AnalysisState, metaclass=_AnalysisStateEnumTypeWrapper):
+    """Where an analysis stands."""
+
+ANALYSIS_STATE_UNSPECIFIED: AnalysisState.ValueType  # 0
+"""Not told."""
+ANALYSIS_STATE_QUEUED: AnalysisState.ValueType  # 1
+"""It waits for its turn."""
+ANALYSIS_STATE_RUNNING: AnalysisState.ValueType  # 2
+"""It is being analysed."""
+ANALYSIS_STATE_SUCCEEDED: AnalysisState.ValueType  # 3
+"""It is complete; `result` says whether frames or analyzers are missing."""
+ANALYSIS_STATE_FAILED: AnalysisState.ValueType  # 4
+"""It ended with `failure`."""
+ANALYSIS_STATE_CANCELLED: AnalysisState.ValueType  # 5
+"""It was stopped."""
+ANALYSIS_STATE_QUARANTINED: AnalysisState.ValueType  # 6
+"""Its attempts failed through the server's fault; an operator should look."""
+Global___AnalysisState: _TypeAlias = AnalysisState  # noqa: Y015
+
+class _ExportFormat:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ExportFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExportFormat.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EXPORT_FORMAT_UNSPECIFIED: _ExportFormat.ValueType  # 0
+    """Not told."""
+    EXPORT_FORMAT_JSONL: _ExportFormat.ValueType  # 1
+    """One JSON object per segment and line, as WatchAnalysis tells it."""
+    EXPORT_FORMAT_PARQUET: _ExportFormat.ValueType  # 2
+    """Apache Parquet, one row per annotation item."""
+    EXPORT_FORMAT_COCO: _ExportFormat.ValueType  # 3
+    """COCO object detection with track ids."""
+    EXPORT_FORMAT_WEBVTT: _ExportFormat.ValueType  # 4
+    """WebVTT cues of segments."""
+    EXPORT_FORMAT_SRT: _ExportFormat.ValueType  # 5
+    """SubRip subtitles of the on-screen text."""
+    EXPORT_FORMAT_OTIO: _ExportFormat.ValueType  # 6
+    """OpenTimelineIO with markers."""
+    EXPORT_FORMAT_EDL: _ExportFormat.ValueType  # 7
+    """CMX 3600 edit decision list of the shots."""
+    EXPORT_FORMAT_CSV: _ExportFormat.ValueType  # 8
+    """Comma-separated values, one row per segment."""
+
+class ExportFormat(_ExportFormat, metaclass=_ExportFormatEnumTypeWrapper):
+    """A file format of other tools."""
+
+EXPORT_FORMAT_UNSPECIFIED: ExportFormat.ValueType  # 0
+"""Not told."""
+EXPORT_FORMAT_JSONL: ExportFormat.ValueType  # 1
+"""One JSON object per segment and line, as WatchAnalysis tells it."""
+EXPORT_FORMAT_PARQUET: ExportFormat.ValueType  # 2
+"""Apache Parquet, one row per annotation item."""
+EXPORT_FORMAT_COCO: ExportFormat.ValueType  # 3
+"""COCO object detection with track ids."""
+EXPORT_FORMAT_WEBVTT: ExportFormat.ValueType  # 4
+"""WebVTT cues of segments."""
+EXPORT_FORMAT_SRT: ExportFormat.ValueType  # 5
+"""SubRip subtitles of the on-screen text."""
+EXPORT_FORMAT_OTIO: ExportFormat.ValueType  # 6
+"""OpenTimelineIO with markers."""
+EXPORT_FORMAT_EDL: ExportFormat.ValueType  # 7
+"""CMX 3600 edit decision list of the shots."""
+EXPORT_FORMAT_CSV: ExportFormat.ValueType  # 8
+"""Comma-separated values, one row per segment."""
+Global___ExportFormat: _TypeAlias = ExportFormat  # noqa: Y015
+
+@_typing.final
+class Analysis(_message.Message):
+    """An analysis."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ANALYSIS_ID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    CONFIG_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    ATTEMPT_COUNT_FIELD_NUMBER: _builtins.int
+    SEGMENT_COUNT_FIELD_NUMBER: _builtins.int
+    LAST_SEQUENCE_FIELD_NUMBER: _builtins.int
+    MEDIA_FIELD_NUMBER: _builtins.int
+    CONTENT_DIGEST_FIELD_NUMBER: _builtins.int
+    UPLOAD_FIELD_NUMBER: _builtins.int
+    RESULT_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    REUSED_ANALYZERS_FIELD_NUMBER: _builtins.int
+    REUSED_FROM_FIELD_NUMBER: _builtins.int
+    RETRY_OF_FIELD_NUMBER: _builtins.int
+    analysis_id: _builtins.str
+    """Its name, given by the server."""
+    state: Global___AnalysisState.ValueType
+    """Where it stands."""
+    attempt_count: _builtins.int
+    """Attempts so far."""
+    segment_count: _builtins.int
+    """Segments that are stored."""
+    last_sequence: _builtins.int
+    """Newest position of its log."""
+    content_digest: _builtins.str
+    """SHA-256 of the media, lower-case hexadecimal; empty until known."""
+    reused_from: _builtins.str
+    """The earlier analysis of the same bytes."""
+    retry_of: _builtins.str
+    """The analysis that this one repeats."""
+    @_builtins.property
+    def config(self) -> Global___AnalysisConfig:
+        """What was asked for."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was accepted."""
+
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """When its first attempt began; absent before."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """When it ended; absent before."""
+
+    @_builtins.property
+    def media(self) -> _media_pb2.MediaInfo:
+        """Facts of the media; absent until it was opened."""
+
+    @_builtins.property
+    def upload(self) -> Global___UploadProgress:
+        """The state of its upload; absent when the source is no upload."""
+
+    @_builtins.property
+    def result(self) -> Global___Finished:
+        """The summary; absent unless it succeeded."""
+
+    @_builtins.property
+    def failure(self) -> Global___Failure:
+        """Why it failed; absent unless it did."""
+
+    @_builtins.property
+    def reused_analyzers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Analyzers whose answers were taken over from `reused_from`."""
+
+    def __init__(
+        self,
+        *,
+        analysis_id: _builtins.str = ...,
+        state: Global___AnalysisState.ValueType = ...,
+        config: Global___AnalysisConfig | None = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        attempt_count: _builtins.int = ...,
+        segment_count: _builtins.int = ...,
+        last_sequence: _builtins.int = ...,
+        media: _media_pb2.MediaInfo | None = ...,
+        content_digest: _builtins.str = ...,
+        upload: Global___UploadProgress | None = ...,
+        result: Global___Finished | None = ...,
+        failure: Global___Failure | None = ...,
+        reused_analyzers: _abc.Iterable[_builtins.str] | None = ...,
+        reused_from: _builtins.str = ...,
+        retry_of: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "create_time", b"create_time", "end_time", b"end_time", "failure", b"failure", "media", b"media", "result", b"result", "start_time", b"start_time", "upload", b"upload"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["analysis_id", b"analysis_id", "attempt_count", b"attempt_count", "config", b"config", "content_digest", b"content_digest", "create_time", b"create_time", "end_time", b"end_time", "failure", b"failure", "last_sequence", b"last_sequence", "media", b"media", "result", b"result", "retry_of", b"retry_of", "reused_analyzers", b"reused_analyzers", "reused_from", b"reused_from", "segment_count", b"segment_count", "start_time", b"start_time", "state", b"state", "upload", b"upload"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Analysis: _TypeAlias = Analysis  # noqa: Y015
+
+@_typing.final
+class Failure(_message.Message):
+    """Why an analysis failed, as its streams tell it in their status."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class MetadataEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    REASON_FIELD_NUMBER: _builtins.int
+    GRPC_CODE_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    RETRYABLE_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """Stable reason, such as "MEDIA_UNREADABLE"."""
+    grpc_code: _builtins.str
+    """Name of the gRPC status code."""
+    message: _builtins.str
+    """For people."""
+    retryable: _builtins.bool
+    """Whether trying again can help."""
+    @_builtins.property
+    def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Plain facts."""
+
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+        grpc_code: _builtins.str = ...,
+        message: _builtins.str = ...,
+        retryable: _builtins.bool = ...,
+        metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["grpc_code", b"grpc_code", "message", b"message", "metadata", b"metadata", "reason", b"reason", "retryable", b"retryable"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Failure: _TypeAlias = Failure  # noqa: Y015
+
+@_typing.final
+class CreateAnalysisRequest(_message.Message):
+    """Creates an analysis."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONFIG_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    dry_run: _builtins.bool
+    """Only validate the source, the profile and the models, and estimate; nothing is created."""
+    @_builtins.property
+    def config(self) -> Global___AnalysisConfig:
+        """What to analyse, and how."""
+
+    def __init__(
+        self,
+        *,
+        config: Global___AnalysisConfig | None = ...,
+        dry_run: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["config", b"config"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "dry_run", b"dry_run"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateAnalysisRequest: _TypeAlias = CreateAnalysisRequest  # noqa: Y015
+
+@_typing.final
+class CreateAnalysisResponse(_message.Message):
+    """The analysis, or what a dry run found."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ANALYSIS_FIELD_NUMBER: _builtins.int
+    CREATED_FIELD_NUMBER: _builtins.int
+    ESTIMATE_FIELD_NUMBER: _builtins.int
+    created: _builtins.bool
+    """Whether it is new; false when its request_id had been used for it before."""
+    @_builtins.property
+    def analysis(self) -> Global___Analysis:
+        """The analysis; absent for a dry run."""
+
+    @_builtins.property
+    def estimate(self) -> Global___Estimate:
+        """What a dry run found."""
+
+    def __init__(
+        self,
+        *,
+        analysis: Global___Analysis | None = ...,
+        created: _builtins.bool = ...,
+        estimate: Global___Estimate | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["analysis", b"analysis", "estimate", b"estimate"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["analysis", b"analysis", "created", b"created", "estimate", b"estimate"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateAnalysisResponse: _TypeAlias = CreateAnalysisResponse  # noqa: Y015
+
+@_typing.final
+class Estimate(_message.Message):
+    """What an analysis would be and take."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEDIA_FIELD_NUMBER: _builtins.int
+    PROCESSING_NS_FIELD_NUMBER: _builtins.int
+    WAITING_NS_FIELD_NUMBER: _builtins.int
+    ANALYZERS_FIELD_NUMBER: _builtins.int
+    MODELS_FIELD_NUMBER: _builtins.int
+    REUSABLE_ANALYZERS_FIELD_NUMBER: _builtins.int
+    processing_ns: _builtins.int
+    """Expected processing time in nanoseconds once it begins; absent when it cannot be told."""
+    waiting_ns: _builtins.int
+    """Expected time until it begins, in nanoseconds; absent when it cannot be told."""
+    @_builtins.property
+    def media(self) -> _media_pb2.MediaInfo:
+        """Facts of the media; absent for an upload."""
+
+    @_builtins.property
+    def analyzers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The analyzers that would run."""
+
+    @_builtins.property
+    def models(self) -> _containers.RepeatedCompositeFieldContainer[_annotation_pb2.ModelVersion]:
+        """The models that would answer."""
+
+    @_builtins.property
+    def reusable_analyzers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Analyzers whose answers are known already."""
+
+    def __init__(
+        self,
+        *,
+        media: _media_pb2.MediaInfo | None = ...,
+        processing_ns: _builtins.int | None = ...,
+        waiting_ns: _builtins.int | None = ...,
+        analyzers: _abc.Iterable[_builtins.str] | None = ...,
+        models: _abc.Iterable[_annotation_pb2.ModelVersion] | None = ...,
+        reusable_analyzers: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_processing_ns", b"_processing_ns", "_waiting_ns", b"_waiting_ns", "media", b"media", "processing_ns", b"processing_ns", "waiting_ns", b"waiting_ns"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_processing_ns", b"_processing_ns", "_waiting_ns", b"_waiting_ns", "analyzers", b"analyzers", "media", b"media", "models", b"models", "processing_ns", b"processing_ns", "reusable_analyzers", b"reusable_analyzers", "waiting_ns", b"waiting_ns"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__processing_ns: _TypeAlias = _typing.Literal["processing_ns"]  # noqa: Y015
+    _WhichOneofArgType__processing_ns: _TypeAlias = _typing.Literal["_processing_ns", b"_processing_ns"]  # noqa: Y015
+    _WhichOneofReturnType__waiting_ns: _TypeAlias = _typing.Literal["waiting_ns"]  # noqa: Y015
+    _WhichOneofArgType__waiting_ns: _TypeAlias = _typing.Literal["_waiting_ns", b"_waiting_ns"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__processing_ns) -> _WhichOneofReturnType__processing_ns | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__waiting_ns) -> _WhichOneofReturnType__waiting_ns | None: ...
+
+Global___Estimate: _TypeAlias = Estimate  # noqa: Y015
+
+@_typing.final
+class UploadMediaRequest(_message.Message):
+    """One message of an upload."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ANALYSIS_ID_FIELD_NUMBER: _builtins.int
+    CHUNK_FIELD_NUMBER: _builtins.int
+    analysis_id: _builtins.str
+    """The analysis; needed in the first message only."""
+    @_builtins.property
+    def chunk(self) -> Global___UploadChunk:
+        """The next bytes."""
+
+    def __init__(
+        self,
+        *,
+        analysis_id: _builtins.str = ...,
+        chunk: Global___UploadChunk | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["analysis_id", b"analysis_id", "chunk", b"chunk"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UploadMediaRequest: _TypeAlias = UploadMediaRequest  # noqa: Y015
+
+@_typing.final
+class UploadMediaResponse(_message.Message):
+    """How much is stored."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UPLOAD_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def upload(self) -> Global___UploadProgress:
+        """The state of the upload."""
+
+    def __init__(
+        self,
+        *,
+        upload: Global___UploadProgress | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["upload", b"upload"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["upload", b"upload"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UploadMediaResponse: _TypeAlias = UploadMediaResponse  # noqa: Y015
+
+@_typing.final
+class GetAnalysisRequest(_message.Message):
+    """Names an analysis."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ANALYSIS_ID_FIELD_NUMBER: _builtins.int
+    analysis_id: _builtins.str
+    """The analysis."""
+    def __init__(
+        self,
+        *,
+        analysis_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["analysis_id", b"analysis_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetAnalysisRequest: _TypeAlias = GetAnalysisRequest  # noqa: Y015
+
+@_typing.final
+class GetAnalysisResponse(_message.Message):
+    """The analysis."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ANALYSIS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def analysis(self) -> Global___Analysis:
+        """The analysis."""
+
+    def __init__(
+        self,
+        *,
+        analysis: Global___Analysis | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["analysis", b"analysis"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["analysis", b"analysis"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetAnalysisResponse: _TypeAlias = GetAnalysisResponse  # noqa: Y015
+
+@_typing.final
+class ListAnalysesRequest(_message.Message):
+    """Which analyses to list. Empty fields do not restrict."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
+    STATES_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    CREATED_AFTER_FIELD_NUMBER: _builtins.int
+    CREATED_BEFORE_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """At most so many, 1 to 1000; 50 when 0."""
+    page_token: _builtins.str
+    """Goes on after an earlier page."""
+    tenant: _builtins.str
+    """Those of one tenant."""
+    @_builtins.property
+    def states(self) -> _containers.RepeatedScalarFieldContainer[Global___AnalysisState.ValueType]:
+        """Those in one of these states."""
+
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Those with all of these labels."""
+
+    @_builtins.property
+    def created_after(self) -> _timestamp_pb2.Timestamp:
+        """Those created at or after."""
+
+    @_builtins.property
+    def created_before(self) -> _timestamp_pb2.Timestamp:
+        """Those created before."""
+
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        tenant: _builtins.str = ...,
+        states: _abc.Iterable[Global___AnalysisState.ValueType] | None = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        created_after: _timestamp_pb2.Timestamp | None = ...,
+        created_before: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_after", b"created_after", "created_before", b"created_before"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_after", b"created_after", "created_before", b"created_before", "labels", b"labels", "page_size", b"page_size", "page_token", b"page_token", "states", b"states", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAnalysesRequest: _TypeAlias = ListAnalysesRequest  # noqa: Y015
+
+@_typing.final
+class ListAnalysesResponse(_message.Message):
+    """A page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ANALYSES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page; empty on the last one."""
+    @_builtins.property
+    def analyses(self) -> _containers.RepeatedCompositeFieldContainer[Global___Analysis]:
+        """The analyses."""
+
+    def __init__(
+        self,
+        *,
+        analyses: _abc.Iterable[Global___Analysis] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["analyses", b"analyses", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAnalysesResponse: _TypeAlias = ListAnalysesResponse  # noqa: Y015
+
+@_typing.final
+class RetryAnalysisRequest(_message.Message):
+    """Names the analysis to repeat."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ANALYSIS_ID_FIELD_NUMBER: _builtins.int
+    WHOLE_FIELD_NUMBER: _builtins.int
+    FAILED_ANALYZERS_FIELD_NUMBER: _builtins.int
+    ANALYZER_FIELD_NUMBER: _builtins.int
+    analysis_id: _builtins.str
+    """The ended analysis."""
+    whole: _builtins.bool
+    """Everything."""
+    failed_analyzers: _builtins.bool
+    """The analyzers that failed, and those whose models or settings have changed since."""
+    analyzer: _builtins.str
+    """One analyzer."""
+    def __init__(
+        self,
+        *,
+        analysis_id: _builtins.str = ...,
+        whole: _builtins.bool = ...,
+        failed_analyzers: _builtins.bool = ...,
+        analyzer: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["analyzer", b"analyzer", "failed_analyzers", b"failed_analyzers", "from_stage", b"from_stage", "whole", b"whole"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["analysis_id", b"analysis_id", "analyzer", b"analyzer", "failed_analyzers", b"failed_analyzers", "from_stage", b"from_stage", "whole", b"whole"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_from_stage: _TypeAlias = _typing.Literal["whole", "failed_analyzers", "analyzer"]  # noqa: Y015
+    _WhichOneofArgType_from_stage: _TypeAlias = _typing.Literal["from_stage", b"from_stage"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_from_stage) -> _WhichOneofReturnType_from_stage | None: ...
+
+Global___RetryAnalysisRequest: _TypeAlias = RetryAnalysisRequest  # noqa: Y015
+
+@_typing.final
+class RetryAnalysisResponse(_message.Message):
+    """The new analysis."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ANALYSIS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def analysis(self) -> Global___Analysis:
+        """The new analysis."""
+
+    def __init__(
+        self,
+        *,
+        analysis: Global___Analysis | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["analysis", b"analysis"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["analysis", b"analysis"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetryAnalysisResponse: _TypeAlias = RetryAnalysisResponse  # noqa: Y015
+
+@_typing.final
+class DeleteAnalysisRequest(_message.Message):
+    """Names the analysis to forget."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ANALYSIS_ID_FIELD_NUMBER: _builtins.int
+    analysis_id: _builtins.str
+    """The ended analysis."""
+    def __init__(
+        self,
+        *,
+        analysis_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["analysis_id", b"analysis_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteAnalysisRequest: _TypeAlias = DeleteAnalysisRequest  # noqa: Y015
+
+@_typing.final
+class DeleteAnalysisResponse(_message.Message):
+    """Empty: it is forgotten."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteAnalysisResponse: _TypeAlias = DeleteAnalysisResponse  # noqa: Y015
+
+@_typing.final
+class ExportAnalysisRequest(_message.Message):
+    """Names the analysis and the format."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ANALYSIS_ID_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    analysis_id: _builtins.str
+    """The ended analysis."""
+    format: Global___ExportFormat.ValueType
+    """The format."""
+    def __init__(
+        self,
+        *,
+        analysis_id: _builtins.str = ...,
+        format: Global___ExportFormat.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["analysis_id", b"analysis_id", "format", b"format"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportAnalysisRequest: _TypeAlias = ExportAnalysisRequest  # noqa: Y015
+
+@_typing.final
+class ExportAnalysisResponse(_message.Message):
+    """A piece of the file."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATA_FIELD_NUMBER: _builtins.int
+    data: _builtins.bytes
+    """The next bytes."""
+    def __init__(
+        self,
+        *,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportAnalysisResponse: _TypeAlias = ExportAnalysisResponse  # noqa: Y015
 
 @_typing.final
 class AnalyzeRequest(_message.Message):
@@ -60,20 +779,51 @@ class AnalysisConfig(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     PATH_FIELD_NUMBER: _builtins.int
     UPLOAD_FIELD_NUMBER: _builtins.int
     PROFILE_FIELD_NUMBER: _builtins.int
     ANALYZERS_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    DEADLINE_FIELD_NUMBER: _builtins.int
+    CANCEL_ON_DISCONNECT_FIELD_NUMBER: _builtins.int
+    IGNORE_KNOWN_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """A file below one of the server's allowed roots."""
     profile: _builtins.str
     """Name of a profile; "default" when empty."""
     request_id: _builtins.str
-    """The client's own name for this request, at most 128 bytes; appears in the server's logs."""
+    """The client's own name for this request, at most 128 bytes: sent again, it gives the analysis that it made first."""
     priority: _builtins.int
     """Higher goes first among analyses that wait."""
+    tenant: _builtins.str
+    """Whose it is; tenants share the server fairly. At most 128 bytes."""
+    cancel_on_disconnect: _builtins.bool
+    """Cancel the analysis when the Analyze call that made it ends early."""
+    ignore_known: _builtins.bool
+    """Compute everything anew, even what an earlier analysis of the same bytes has answered."""
     @_builtins.property
     def upload(self) -> Global___Upload:
         """The bytes follow in chunks."""
@@ -81,6 +831,14 @@ class AnalysisConfig(_message.Message):
     @_builtins.property
     def analyzers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Analyzers to run instead of the profile's own; empty means the profile's."""
+
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """The client's own marks, at most 64, to list and search by."""
+
+    @_builtins.property
+    def deadline(self) -> _timestamp_pb2.Timestamp:
+        """By then it has ended, or is stopped with DEADLINE_EXCEEDED."""
 
     def __init__(
         self,
@@ -91,10 +849,15 @@ class AnalysisConfig(_message.Message):
         analyzers: _abc.Iterable[_builtins.str] | None = ...,
         request_id: _builtins.str = ...,
         priority: _builtins.int = ...,
+        tenant: _builtins.str = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        deadline: _timestamp_pb2.Timestamp | None = ...,
+        cancel_on_disconnect: _builtins.bool = ...,
+        ignore_known: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "source", b"source", "upload", b"upload"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline", "path", b"path", "source", b"source", "upload", b"upload"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["analyzers", b"analyzers", "path", b"path", "priority", b"priority", "profile", b"profile", "request_id", b"request_id", "source", b"source", "upload", b"upload"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["analyzers", b"analyzers", "cancel_on_disconnect", b"cancel_on_disconnect", "deadline", b"deadline", "ignore_known", b"ignore_known", "labels", b"labels", "path", b"path", "priority", b"priority", "profile", b"profile", "request_id", b"request_id", "source", b"source", "tenant", b"tenant", "upload", b"upload"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["path", "upload"]  # noqa: Y015
     _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
@@ -173,7 +936,9 @@ class AnalyzeResponse(_message.Message):
     analysis_id: _builtins.str
     """The analysis."""
     sequence: _builtins.int
-    """Position in the analysis' log, from 1: the cursor for WatchAnalysis. 0 for upload acknowledgements, which are not logged."""
+    """Position in the analysis' log, from 1 without gaps: the cursor for WatchAnalysis. 0 for progress and upload acknowledgements, which
+    are not logged.
+    """
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When the server sent this message."""
@@ -229,15 +994,23 @@ class Started(_message.Message):
     MEDIA_FIELD_NUMBER: _builtins.int
     PROFILE_FIELD_NUMBER: _builtins.int
     ANALYZERS_FIELD_NUMBER: _builtins.int
+    REUSED_ANALYZERS_FIELD_NUMBER: _builtins.int
+    REUSED_FROM_FIELD_NUMBER: _builtins.int
     profile: _builtins.str
     """The profile in use."""
+    reused_from: _builtins.str
+    """The earlier analysis of the same bytes; empty when nothing is taken over."""
     @_builtins.property
     def media(self) -> _media_pb2.MediaInfo:
         """Facts of the media."""
 
     @_builtins.property
     def analyzers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The analyzers that run."""
+        """The analyzers that answer."""
+
+    @_builtins.property
+    def reused_analyzers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Those among them whose answers are taken over from `reused_from`."""
 
     def __init__(
         self,
@@ -245,10 +1018,12 @@ class Started(_message.Message):
         media: _media_pb2.MediaInfo | None = ...,
         profile: _builtins.str = ...,
         analyzers: _abc.Iterable[_builtins.str] | None = ...,
+        reused_analyzers: _abc.Iterable[_builtins.str] | None = ...,
+        reused_from: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["media", b"media"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["analyzers", b"analyzers", "media", b"media", "profile", b"profile"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["analyzers", b"analyzers", "media", b"media", "profile", b"profile", "reused_analyzers", b"reused_analyzers", "reused_from", b"reused_from"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -382,6 +1157,26 @@ class Finished(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class FailedAnalyzersEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     SEGMENT_COUNT_FIELD_NUMBER: _builtins.int
     MEDIA_NS_FIELD_NUMBER: _builtins.int
     ELAPSED_NS_FIELD_NUMBER: _builtins.int
@@ -390,6 +1185,7 @@ class Finished(_message.Message):
     PARTIAL_FIELD_NUMBER: _builtins.int
     FIRST_BAD_PTS_FIELD_NUMBER: _builtins.int
     FAULT_FIELD_NUMBER: _builtins.int
+    FAILED_ANALYZERS_FIELD_NUMBER: _builtins.int
     segment_count: _builtins.int
     """Number of segments."""
     media_ns: _builtins.int
@@ -408,6 +1204,10 @@ class Finished(_message.Message):
     def ledger(self) -> _media_pb2.Ledger:
         """The account of the frames."""
 
+    @_builtins.property
+    def failed_analyzers(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Analyzers that gave up, and why; their annotations are missing from there on."""
+
     def __init__(
         self,
         *,
@@ -419,10 +1219,11 @@ class Finished(_message.Message):
         partial: _builtins.bool = ...,
         first_bad_pts: _builtins.int | None = ...,
         fault: _builtins.str = ...,
+        failed_analyzers: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_first_bad_pts", b"_first_bad_pts", "first_bad_pts", b"first_bad_pts", "ledger", b"ledger"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_first_bad_pts", b"_first_bad_pts", "elapsed_ns", b"elapsed_ns", "fault", b"fault", "first_bad_pts", b"first_bad_pts", "ledger", b"ledger", "media_ns", b"media_ns", "partial", b"partial", "realtime_factor", b"realtime_factor", "segment_count", b"segment_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_first_bad_pts", b"_first_bad_pts", "elapsed_ns", b"elapsed_ns", "failed_analyzers", b"failed_analyzers", "fault", b"fault", "first_bad_pts", b"first_bad_pts", "ledger", b"ledger", "media_ns", b"media_ns", "partial", b"partial", "realtime_factor", b"realtime_factor", "segment_count", b"segment_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__first_bad_pts: _TypeAlias = _typing.Literal["first_bad_pts"]  # noqa: Y015
     _WhichOneofArgType__first_bad_pts: _TypeAlias = _typing.Literal["_first_bad_pts", b"_first_bad_pts"]  # noqa: Y015
@@ -437,16 +1238,20 @@ class UploadProgress(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     COMMITTED_BYTES_FIELD_NUMBER: _builtins.int
+    COMPLETE_FIELD_NUMBER: _builtins.int
     committed_bytes: _builtins.int
-    """Bytes stored; an upload goes on from this offset."""
+    """Bytes on disk; an upload goes on from this offset."""
+    complete: _builtins.bool
+    """Whether the upload has been told to be complete."""
     def __init__(
         self,
         *,
         committed_bytes: _builtins.int = ...,
+        complete: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["committed_bytes", b"committed_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["committed_bytes", b"committed_bytes", "complete", b"complete"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

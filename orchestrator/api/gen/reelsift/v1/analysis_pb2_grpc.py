@@ -29,6 +29,7 @@ if _version_not_supported:
 class AnalysisServiceStub:
     """Turns videos into timed segments.
 
+    Analyses are durable: what a response has told is stored, and an analysis goes on after a crash of the server from its last segment.
     Errors carry google.rpc.ErrorInfo (domain "reelsift.dev", a stable reason, metadata) and, where a retry can help, google.rpc.RetryInfo.
     """
 
@@ -43,6 +44,26 @@ class AnalysisServiceStub:
                 request_serializer=reelsift_dot_v1_dot_analysis__pb2.AnalyzeRequest.SerializeToString,
                 response_deserializer=reelsift_dot_v1_dot_analysis__pb2.AnalyzeResponse.FromString,
                 _registered_method=True)
+        self.CreateAnalysis = channel.unary_unary(
+                '/reelsift.v1.AnalysisService/CreateAnalysis',
+                request_serializer=reelsift_dot_v1_dot_analysis__pb2.CreateAnalysisRequest.SerializeToString,
+                response_deserializer=reelsift_dot_v1_dot_analysis__pb2.CreateAnalysisResponse.FromString,
+                _registered_method=True)
+        self.UploadMedia = channel.stream_unary(
+                '/reelsift.v1.AnalysisService/UploadMedia',
+                request_serializer=reelsift_dot_v1_dot_analysis__pb2.UploadMediaRequest.SerializeToString,
+                response_deserializer=reelsift_dot_v1_dot_analysis__pb2.UploadMediaResponse.FromString,
+                _registered_method=True)
+        self.GetAnalysis = channel.unary_unary(
+                '/reelsift.v1.AnalysisService/GetAnalysis',
+                request_serializer=reelsift_dot_v1_dot_analysis__pb2.GetAnalysisRequest.SerializeToString,
+                response_deserializer=reelsift_dot_v1_dot_analysis__pb2.GetAnalysisResponse.FromString,
+                _registered_method=True)
+        self.ListAnalyses = channel.unary_unary(
+                '/reelsift.v1.AnalysisService/ListAnalyses',
+                request_serializer=reelsift_dot_v1_dot_analysis__pb2.ListAnalysesRequest.SerializeToString,
+                response_deserializer=reelsift_dot_v1_dot_analysis__pb2.ListAnalysesResponse.FromString,
+                _registered_method=True)
         self.WatchAnalysis = channel.unary_stream(
                 '/reelsift.v1.AnalysisService/WatchAnalysis',
                 request_serializer=reelsift_dot_v1_dot_analysis__pb2.WatchAnalysisRequest.SerializeToString,
@@ -53,18 +74,36 @@ class AnalysisServiceStub:
                 request_serializer=reelsift_dot_v1_dot_analysis__pb2.CancelAnalysisRequest.SerializeToString,
                 response_deserializer=reelsift_dot_v1_dot_analysis__pb2.CancelAnalysisResponse.FromString,
                 _registered_method=True)
+        self.RetryAnalysis = channel.unary_unary(
+                '/reelsift.v1.AnalysisService/RetryAnalysis',
+                request_serializer=reelsift_dot_v1_dot_analysis__pb2.RetryAnalysisRequest.SerializeToString,
+                response_deserializer=reelsift_dot_v1_dot_analysis__pb2.RetryAnalysisResponse.FromString,
+                _registered_method=True)
+        self.DeleteAnalysis = channel.unary_unary(
+                '/reelsift.v1.AnalysisService/DeleteAnalysis',
+                request_serializer=reelsift_dot_v1_dot_analysis__pb2.DeleteAnalysisRequest.SerializeToString,
+                response_deserializer=reelsift_dot_v1_dot_analysis__pb2.DeleteAnalysisResponse.FromString,
+                _registered_method=True)
+        self.ExportAnalysis = channel.unary_stream(
+                '/reelsift.v1.AnalysisService/ExportAnalysis',
+                request_serializer=reelsift_dot_v1_dot_analysis__pb2.ExportAnalysisRequest.SerializeToString,
+                response_deserializer=reelsift_dot_v1_dot_analysis__pb2.ExportAnalysisResponse.FromString,
+                _registered_method=True)
 
 
 class AnalysisServiceServicer:
     """Turns videos into timed segments.
 
+    Analyses are durable: what a response has told is stored, and an analysis goes on after a crash of the server from its last segment.
     Errors carry google.rpc.ErrorInfo (domain "reelsift.dev", a stable reason, metadata) and, where a retry can help, google.rpc.RetryInfo.
     """
 
     def Analyze(self, request_iterator, context):
-        """Analyses one media. The first request holds the configuration; for an upload, chunks follow. Segments come back as they close.
+        """Creates an analysis, uploads its media and watches it, in one call. The first request holds the configuration; for an upload, chunks
+        follow. Segments come back as they close.
 
-        Cancelling the call, or letting its deadline pass, cancels the analysis. Reading slowly does not slow it.
+        The analysis outlives the call: a client that lost it goes on with UploadMedia and WatchAnalysis. The call's own deadline becomes the
+        analysis' deadline; with `cancel_on_disconnect` the end of the call is the end of the analysis. Reading slowly does not slow it.
         Its responses are those of WatchAnalysis too, so that a client reads a resumed stream with the code it already has.
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         """
@@ -72,8 +111,36 @@ class AnalysisServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateAnalysis(self, request, context):
+        """Creates an analysis and returns at once. The same tenant and request_id name the same analysis, however often they are sent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UploadMedia(self, request_iterator, context):
+        """Appends to the upload of an analysis. The answer comes when the bytes are on disk; after a break, go on from Analysis.upload.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetAnalysis(self, request, context):
+        """The present state of an analysis.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAnalyses(self, request, context):
+        """Analyses, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchAnalysis(self, request, context):
-        """Streams the responses of an analysis that Analyze began, first those already there, then those to come, until the final one.
+        """Streams the responses of an analysis, first those already there, then those to come, until the final one.
         Cancelling this call leaves the analysis alone.
         It streams AnalyzeResponse for the reason that Analyze gives.
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
@@ -90,6 +157,27 @@ class AnalysisServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RetryAnalysis(self, request, context):
+        """Analyses the source of an ended analysis again, as a new analysis that takes over what still holds.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteAnalysis(self, request, context):
+        """Forgets an ended analysis: its results, its pictures and its upload.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportAnalysis(self, request, context):
+        """The results of an ended analysis in a file format of other tools.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AnalysisServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -97,6 +185,26 @@ def add_AnalysisServiceServicer_to_server(servicer, server):
                     servicer.Analyze,
                     request_deserializer=reelsift_dot_v1_dot_analysis__pb2.AnalyzeRequest.FromString,
                     response_serializer=reelsift_dot_v1_dot_analysis__pb2.AnalyzeResponse.SerializeToString,
+            ),
+            'CreateAnalysis': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateAnalysis,
+                    request_deserializer=reelsift_dot_v1_dot_analysis__pb2.CreateAnalysisRequest.FromString,
+                    response_serializer=reelsift_dot_v1_dot_analysis__pb2.CreateAnalysisResponse.SerializeToString,
+            ),
+            'UploadMedia': grpc.stream_unary_rpc_method_handler(
+                    servicer.UploadMedia,
+                    request_deserializer=reelsift_dot_v1_dot_analysis__pb2.UploadMediaRequest.FromString,
+                    response_serializer=reelsift_dot_v1_dot_analysis__pb2.UploadMediaResponse.SerializeToString,
+            ),
+            'GetAnalysis': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetAnalysis,
+                    request_deserializer=reelsift_dot_v1_dot_analysis__pb2.GetAnalysisRequest.FromString,
+                    response_serializer=reelsift_dot_v1_dot_analysis__pb2.GetAnalysisResponse.SerializeToString,
+            ),
+            'ListAnalyses': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAnalyses,
+                    request_deserializer=reelsift_dot_v1_dot_analysis__pb2.ListAnalysesRequest.FromString,
+                    response_serializer=reelsift_dot_v1_dot_analysis__pb2.ListAnalysesResponse.SerializeToString,
             ),
             'WatchAnalysis': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchAnalysis,
@@ -107,6 +215,21 @@ def add_AnalysisServiceServicer_to_server(servicer, server):
                     servicer.CancelAnalysis,
                     request_deserializer=reelsift_dot_v1_dot_analysis__pb2.CancelAnalysisRequest.FromString,
                     response_serializer=reelsift_dot_v1_dot_analysis__pb2.CancelAnalysisResponse.SerializeToString,
+            ),
+            'RetryAnalysis': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetryAnalysis,
+                    request_deserializer=reelsift_dot_v1_dot_analysis__pb2.RetryAnalysisRequest.FromString,
+                    response_serializer=reelsift_dot_v1_dot_analysis__pb2.RetryAnalysisResponse.SerializeToString,
+            ),
+            'DeleteAnalysis': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteAnalysis,
+                    request_deserializer=reelsift_dot_v1_dot_analysis__pb2.DeleteAnalysisRequest.FromString,
+                    response_serializer=reelsift_dot_v1_dot_analysis__pb2.DeleteAnalysisResponse.SerializeToString,
+            ),
+            'ExportAnalysis': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportAnalysis,
+                    request_deserializer=reelsift_dot_v1_dot_analysis__pb2.ExportAnalysisRequest.FromString,
+                    response_serializer=reelsift_dot_v1_dot_analysis__pb2.ExportAnalysisResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -119,6 +242,7 @@ def add_AnalysisServiceServicer_to_server(servicer, server):
 class AnalysisService:
     """Turns videos into timed segments.
 
+    Analyses are durable: what a response has told is stored, and an analysis goes on after a crash of the server from its last segment.
     Errors carry google.rpc.ErrorInfo (domain "reelsift.dev", a stable reason, metadata) and, where a retry can help, google.rpc.RetryInfo.
     """
 
@@ -139,6 +263,114 @@ class AnalysisService:
             '/reelsift.v1.AnalysisService/Analyze',
             reelsift_dot_v1_dot_analysis__pb2.AnalyzeRequest.SerializeToString,
             reelsift_dot_v1_dot_analysis__pb2.AnalyzeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateAnalysis(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/reelsift.v1.AnalysisService/CreateAnalysis',
+            reelsift_dot_v1_dot_analysis__pb2.CreateAnalysisRequest.SerializeToString,
+            reelsift_dot_v1_dot_analysis__pb2.CreateAnalysisResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UploadMedia(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/reelsift.v1.AnalysisService/UploadMedia',
+            reelsift_dot_v1_dot_analysis__pb2.UploadMediaRequest.SerializeToString,
+            reelsift_dot_v1_dot_analysis__pb2.UploadMediaResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetAnalysis(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/reelsift.v1.AnalysisService/GetAnalysis',
+            reelsift_dot_v1_dot_analysis__pb2.GetAnalysisRequest.SerializeToString,
+            reelsift_dot_v1_dot_analysis__pb2.GetAnalysisResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAnalyses(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/reelsift.v1.AnalysisService/ListAnalyses',
+            reelsift_dot_v1_dot_analysis__pb2.ListAnalysesRequest.SerializeToString,
+            reelsift_dot_v1_dot_analysis__pb2.ListAnalysesResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -193,6 +425,87 @@ class AnalysisService:
             '/reelsift.v1.AnalysisService/CancelAnalysis',
             reelsift_dot_v1_dot_analysis__pb2.CancelAnalysisRequest.SerializeToString,
             reelsift_dot_v1_dot_analysis__pb2.CancelAnalysisResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetryAnalysis(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/reelsift.v1.AnalysisService/RetryAnalysis',
+            reelsift_dot_v1_dot_analysis__pb2.RetryAnalysisRequest.SerializeToString,
+            reelsift_dot_v1_dot_analysis__pb2.RetryAnalysisResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteAnalysis(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/reelsift.v1.AnalysisService/DeleteAnalysis',
+            reelsift_dot_v1_dot_analysis__pb2.DeleteAnalysisRequest.SerializeToString,
+            reelsift_dot_v1_dot_analysis__pb2.DeleteAnalysisResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportAnalysis(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/reelsift.v1.AnalysisService/ExportAnalysis',
+            reelsift_dot_v1_dot_analysis__pb2.ExportAnalysisRequest.SerializeToString,
+            reelsift_dot_v1_dot_analysis__pb2.ExportAnalysisResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -16,19 +16,30 @@ GRPC_VERSION: str
 class AnalysisServiceStub:
     """Turns videos into timed segments.
 
+    Analyses are durable: what a response has told is stored, and an analysis goes on after a crash of the server from its last segment.
     Errors carry google.rpc.ErrorInfo (domain "reelsift.dev", a stable reason, metadata) and, where a retry can help, google.rpc.RetryInfo.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Analyze: _aio.StreamStreamMultiCallable[_analysis_pb2.AnalyzeRequest, _analysis_pb2.AnalyzeResponse]
-    """Analyses one media. The first request holds the configuration; for an upload, chunks follow. Segments come back as they close.
+    """Creates an analysis, uploads its media and watches it, in one call. The first request holds the configuration; for an upload, chunks
+    follow. Segments come back as they close.
 
-    Cancelling the call, or letting its deadline pass, cancels the analysis. Reading slowly does not slow it.
+    The analysis outlives the call: a client that lost it goes on with UploadMedia and WatchAnalysis. The call's own deadline becomes the
+    analysis' deadline; with `cancel_on_disconnect` the end of the call is the end of the analysis. Reading slowly does not slow it.
     Its responses are those of WatchAnalysis too, so that a client reads a resumed stream with the code it already has.
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
+    CreateAnalysis: _aio.UnaryUnaryMultiCallable[_analysis_pb2.CreateAnalysisRequest, _analysis_pb2.CreateAnalysisResponse]
+    """Creates an analysis and returns at once. The same tenant and request_id name the same analysis, however often they are sent."""
+    UploadMedia: _aio.StreamUnaryMultiCallable[_analysis_pb2.UploadMediaRequest, _analysis_pb2.UploadMediaResponse]
+    """Appends to the upload of an analysis. The answer comes when the bytes are on disk; after a break, go on from Analysis.upload."""
+    GetAnalysis: _aio.UnaryUnaryMultiCallable[_analysis_pb2.GetAnalysisRequest, _analysis_pb2.GetAnalysisResponse]
+    """The present state of an analysis."""
+    ListAnalyses: _aio.UnaryUnaryMultiCallable[_analysis_pb2.ListAnalysesRequest, _analysis_pb2.ListAnalysesResponse]
+    """Analyses, newest first."""
     WatchAnalysis: _aio.UnaryStreamMultiCallable[_analysis_pb2.WatchAnalysisRequest, _analysis_pb2.AnalyzeResponse]
-    """Streams the responses of an analysis that Analyze began, first those already there, then those to come, until the final one.
+    """Streams the responses of an analysis, first those already there, then those to come, until the final one.
     Cancelling this call leaves the analysis alone.
     It streams AnalyzeResponse for the reason that Analyze gives.
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
@@ -36,10 +47,17 @@ class AnalysisServiceStub:
     """
     CancelAnalysis: _aio.UnaryUnaryMultiCallable[_analysis_pb2.CancelAnalysisRequest, _analysis_pb2.CancelAnalysisResponse]
     """Stops an analysis; its streams end with CANCELLED. Stopping one that has ended does nothing."""
+    RetryAnalysis: _aio.UnaryUnaryMultiCallable[_analysis_pb2.RetryAnalysisRequest, _analysis_pb2.RetryAnalysisResponse]
+    """Analyses the source of an ended analysis again, as a new analysis that takes over what still holds."""
+    DeleteAnalysis: _aio.UnaryUnaryMultiCallable[_analysis_pb2.DeleteAnalysisRequest, _analysis_pb2.DeleteAnalysisResponse]
+    """Forgets an ended analysis: its results, its pictures and its upload."""
+    ExportAnalysis: _aio.UnaryStreamMultiCallable[_analysis_pb2.ExportAnalysisRequest, _analysis_pb2.ExportAnalysisResponse]
+    """The results of an ended analysis in a file format of other tools."""
 
 class AnalysisServiceServicer(metaclass=_abc_1.ABCMeta):
     """Turns videos into timed segments.
 
+    Analyses are durable: what a response has told is stored, and an analysis goes on after a crash of the server from its last segment.
     Errors carry google.rpc.ErrorInfo (domain "reelsift.dev", a stable reason, metadata) and, where a retry can help, google.rpc.RetryInfo.
     """
 
@@ -49,12 +67,46 @@ class AnalysisServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _abc.AsyncIterator[_analysis_pb2.AnalyzeRequest],
         context: _aio.ServicerContext[_abc.AsyncIterator[_analysis_pb2.AnalyzeRequest], _abc.AsyncIterator[_analysis_pb2.AnalyzeResponse]],
     ) -> _abc.AsyncIterator[_analysis_pb2.AnalyzeResponse]:
-        """Analyses one media. The first request holds the configuration; for an upload, chunks follow. Segments come back as they close.
+        """Creates an analysis, uploads its media and watches it, in one call. The first request holds the configuration; for an upload, chunks
+        follow. Segments come back as they close.
 
-        Cancelling the call, or letting its deadline pass, cancels the analysis. Reading slowly does not slow it.
+        The analysis outlives the call: a client that lost it goes on with UploadMedia and WatchAnalysis. The call's own deadline becomes the
+        analysis' deadline; with `cancel_on_disconnect` the end of the call is the end of the analysis. Reading slowly does not slow it.
         Its responses are those of WatchAnalysis too, so that a client reads a resumed stream with the code it already has.
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         """
+
+    @_abc_1.abstractmethod
+    def CreateAnalysis(
+        self,
+        request: _analysis_pb2.CreateAnalysisRequest,
+        context: _aio.ServicerContext[_analysis_pb2.CreateAnalysisRequest, _abc.Awaitable[_analysis_pb2.CreateAnalysisResponse]],
+    ) -> _abc.Awaitable[_analysis_pb2.CreateAnalysisResponse]:
+        """Creates an analysis and returns at once. The same tenant and request_id name the same analysis, however often they are sent."""
+
+    @_abc_1.abstractmethod
+    def UploadMedia(
+        self,
+        request_iterator: _abc.AsyncIterator[_analysis_pb2.UploadMediaRequest],
+        context: _aio.ServicerContext[_abc.AsyncIterator[_analysis_pb2.UploadMediaRequest], _abc.Awaitable[_analysis_pb2.UploadMediaResponse]],
+    ) -> _abc.Awaitable[_analysis_pb2.UploadMediaResponse]:
+        """Appends to the upload of an analysis. The answer comes when the bytes are on disk; after a break, go on from Analysis.upload."""
+
+    @_abc_1.abstractmethod
+    def GetAnalysis(
+        self,
+        request: _analysis_pb2.GetAnalysisRequest,
+        context: _aio.ServicerContext[_analysis_pb2.GetAnalysisRequest, _abc.Awaitable[_analysis_pb2.GetAnalysisResponse]],
+    ) -> _abc.Awaitable[_analysis_pb2.GetAnalysisResponse]:
+        """The present state of an analysis."""
+
+    @_abc_1.abstractmethod
+    def ListAnalyses(
+        self,
+        request: _analysis_pb2.ListAnalysesRequest,
+        context: _aio.ServicerContext[_analysis_pb2.ListAnalysesRequest, _abc.Awaitable[_analysis_pb2.ListAnalysesResponse]],
+    ) -> _abc.Awaitable[_analysis_pb2.ListAnalysesResponse]:
+        """Analyses, newest first."""
 
     @_abc_1.abstractmethod
     def WatchAnalysis(
@@ -62,7 +114,7 @@ class AnalysisServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _analysis_pb2.WatchAnalysisRequest,
         context: _aio.ServicerContext[_analysis_pb2.WatchAnalysisRequest, _abc.AsyncIterator[_analysis_pb2.AnalyzeResponse]],
     ) -> _abc.AsyncIterator[_analysis_pb2.AnalyzeResponse]:
-        """Streams the responses of an analysis that Analyze began, first those already there, then those to come, until the final one.
+        """Streams the responses of an analysis, first those already there, then those to come, until the final one.
         Cancelling this call leaves the analysis alone.
         It streams AnalyzeResponse for the reason that Analyze gives.
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
@@ -76,5 +128,29 @@ class AnalysisServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_analysis_pb2.CancelAnalysisRequest, _abc.Awaitable[_analysis_pb2.CancelAnalysisResponse]],
     ) -> _abc.Awaitable[_analysis_pb2.CancelAnalysisResponse]:
         """Stops an analysis; its streams end with CANCELLED. Stopping one that has ended does nothing."""
+
+    @_abc_1.abstractmethod
+    def RetryAnalysis(
+        self,
+        request: _analysis_pb2.RetryAnalysisRequest,
+        context: _aio.ServicerContext[_analysis_pb2.RetryAnalysisRequest, _abc.Awaitable[_analysis_pb2.RetryAnalysisResponse]],
+    ) -> _abc.Awaitable[_analysis_pb2.RetryAnalysisResponse]:
+        """Analyses the source of an ended analysis again, as a new analysis that takes over what still holds."""
+
+    @_abc_1.abstractmethod
+    def DeleteAnalysis(
+        self,
+        request: _analysis_pb2.DeleteAnalysisRequest,
+        context: _aio.ServicerContext[_analysis_pb2.DeleteAnalysisRequest, _abc.Awaitable[_analysis_pb2.DeleteAnalysisResponse]],
+    ) -> _abc.Awaitable[_analysis_pb2.DeleteAnalysisResponse]:
+        """Forgets an ended analysis: its results, its pictures and its upload."""
+
+    @_abc_1.abstractmethod
+    def ExportAnalysis(
+        self,
+        request: _analysis_pb2.ExportAnalysisRequest,
+        context: _aio.ServicerContext[_analysis_pb2.ExportAnalysisRequest, _abc.AsyncIterator[_analysis_pb2.ExportAnalysisResponse]],
+    ) -> _abc.AsyncIterator[_analysis_pb2.ExportAnalysisResponse]:
+        """The results of an ended analysis in a file format of other tools."""
 
 def add_AnalysisServiceServicer_to_server(servicer: AnalysisServiceServicer, server: _aio.Server) -> None: ...

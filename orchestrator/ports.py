@@ -25,6 +25,7 @@ from orchestrator.core.jobs import (
     Page,
     Queued,
     ReusePlan,
+    SourceRef,
     UploadState,
 )
 from orchestrator.core.media import DecodeLimits, Ledger, LedgerMark, MediaInfo
@@ -251,7 +252,7 @@ class AnalysisStore(Protocol):
 
     async def create(self, analysis_id: str, spec: AnalysisSpec, *, limit: int) -> tuple[AnalysisRecord, bool]:
         """Queue a new analysis; whether it is new. The same tenant and (non-empty) request id give the analysis made
-        first; with another spec ``RequestIdReused`` is raised. ``QueueFull`` above ``limit`` analyses that have not ended.
+        first, or ``RequestIdReused`` unless ``core.jobs.same_request``. ``QueueFull`` above ``limit`` analyses that have not ended.
         """
         ...
 
@@ -276,6 +277,10 @@ class AnalysisStore(Protocol):
         """Forget an ended analysis and everything of it. ``AnalysisNotEnded`` while it has not ended."""
         ...
 
+    async def references(self, source: SourceRef) -> int:
+        """How many analyses have this source (retries share it)."""
+        ...
+
     async def set_upload(self, analysis_id: str, upload: UploadState) -> None:
         """How much of its upload is on disk. It never shrinks; raises ``UploadOutOfOrder`` if it would, or when more
         follows a complete one."""
@@ -298,6 +303,11 @@ class AnalysisStore(Protocol):
     async def leases(self) -> Mapping[Lease, int]:
         """Every lease in force and its number of beats. Who has seen the same number for longer than beats take, by its own
         monotonic clock, may ``requeue`` it: no two clocks are ever compared."""
+        ...
+
+    async def reclaim(self) -> Sequence[str]:
+        """Requeue what a process left behind that cannot be alive any more (the embedded store belongs to one process at a
+        time; a shared one returns nothing). Each counts as an interruption."""
         ...
 
     async def requeue(self, lease: Lease, *, reason: str, strike: bool = False) -> None:

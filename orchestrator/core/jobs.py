@@ -10,7 +10,7 @@ analysed while its bytes arrive.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -53,12 +53,14 @@ class RetryFrom(StrEnum):
 class SourceRef:
     """A media by reference: ``name`` is the path of a file, or the id of an upload (empty until the service gives one).
 
-    ``size``: bytes, of an upload as announced (``None``: unknown).
+    ``size``: bytes, of an upload as announced (``None``: unknown). ``stamp`` tells a file from one that later lies at the
+    same path.
     """
 
     kind: SourceKind
     name: str = ""
     size: int | None = None
+    stamp: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,18 @@ class AnalysisSpec:
     retry_of: str = ""
 
 
+def same_request(one: AnalysisSpec, other: AnalysisSpec) -> bool:
+    """Whether a client that sends both means the same analysis. What the service adds or a resend changes does not count:
+    the deadline, what the file was like, the upload's own name.
+    """
+
+    def asked(spec: AnalysisSpec) -> AnalysisSpec:
+        name = spec.source.name if spec.source.kind is SourceKind.PATH else ""
+        return replace(spec, source=SourceRef(spec.source.kind, name), deadline=None, bound=False)
+
+    return asked(one) == asked(other)
+
+
 @dataclass(frozen=True, slots=True)
 class UploadState:
     """How much of an upload is on disk, synchronised. ``complete``: no more will come."""
@@ -107,7 +121,8 @@ class AnalysisRecord:
     """An analysis as the store knows it. Times are UTC.
 
     ``attempts`` counts runners that began on it, ``strikes`` those among them that failed through our fault.
-    ``segments`` are committed; ``last_sequence`` is the newest position of its log.
+    ``interruptions``: attempts that ended with their process since the last committed segment. ``segments`` are
+    committed; ``last_sequence`` is the newest position of its log.
     """
 
     id: str
@@ -118,6 +133,7 @@ class AnalysisRecord:
     end_time: datetime | None = None
     attempts: int = 0
     strikes: int = 0
+    interruptions: int = 0
     segments: int = 0
     last_sequence: int = 0
     upload: UploadState = field(default_factory=UploadState)
@@ -194,6 +210,9 @@ class Queued:
     cost: int
     segments: int
     cancel_requested: bool
+    deadline: datetime | None = None
+    source: SourceRef = field(default_factory=lambda: SourceRef(SourceKind.PATH))
+    upload: UploadState = field(default_factory=UploadState)
 
 
 @dataclass(frozen=True, slots=True)

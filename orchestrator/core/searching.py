@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from fractions import Fraction
 
 from orchestrator.core.timeline import Interval
 
@@ -65,12 +66,13 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A segment that was found; ``start_ns`` and ``end_ns`` count from the media's first frame."""
+    """A segment that was found; ``start_ns`` and ``end_ns`` count from the media's first frame, pts in ``time_base`` seconds."""
 
     segment: SegmentRef
     interval: Interval
     start_ns: int
     end_ns: int
+    time_base: Fraction
     score: float
     matches: tuple[Match, ...]
 

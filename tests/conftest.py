@@ -1,14 +1,18 @@
-"""What tests of every kind share: real media whose content is known."""
+"""What tests of every kind share: real media whose content is known, and real databases."""
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from orchestrator.adapters.stores.sql import open_database
 from tests.media.composite import build_composite
 from tests.media.truth import Truth
+from tests.support.postgres import Postgres, running_postgres
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,3 +36,47 @@ def composite(tmp_path_factory: pytest.TempPathFactory) -> Film:
     """The composite of real clips: 602 frames, ten hard cuts, five burnt-in lines."""
     path = tmp_path_factory.mktemp("composite") / "composite.mp4"
     return Film(path, build_composite(path))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A real PostgreSQL, with pgvector."""
+    with running_postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def migrated_postgres(postgres: Postgres) -> str:
+    """The name of a database with our tables, to copy from."""
+    name = postgres.create()
+    open_database(postgres.url(name)).close()
+    return name
+
+
+@pytest.fixture
+def postgres_url(postgres: Postgres, migrated_postgres: str) -> Iterator[str]:
+    """Address of a new database of PostgreSQL, migrated and empty."""
+    name = postgres.create(template=migrated_postgres)
+    yield postgres.url(name)
+    postgres.drop(name)
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory with our tables, to copy from."""
+    folder = tmp_path_factory.mktemp("migrated")
+    open_database(folder).close()
+    return folder
+
+
+@pytest.fixture
+def sqlite_dir(tmp_path: Path, migrated_sqlite: Path) -> Path:
+    """A data directory with a new embedded database, migrated and empty."""
+    return shutil.copytree(migrated_sqlite, tmp_path / "data")
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def store_target(request: pytest.FixtureRequest) -> str | Path:
+    """What ``open_store`` opens: a new database of each kind."""
+    target: str | Path = request.getfixturevalue({"sqlite": "sqlite_dir", "postgres": "postgres_url"}[request.param])
+    return target

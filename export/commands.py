@@ -18,7 +18,7 @@ from export import manifest, registry, repository
 from export.errors import BuildError
 from export.fetch import unpack
 from export.parity import Parity
-from export.spec import Files, ModelBuilder, ModelSpec
+from export.spec import Files, ModelBuilder, ModelSpec, TextModelBuilder, TextModelSpec
 
 DEFAULT_REPOSITORY = Path(__file__).resolve().parent.parent / "model_repository"
 _log = structlog.get_logger()
@@ -111,6 +111,9 @@ def _build(path: Path, spec: ModelSpec) -> None:
     staging = Path(tempfile.mkdtemp(dir=target.parent, prefix=".export-"))
     try:
         staging.chmod(0o755)
+        if isinstance(spec, TextModelSpec):
+            tokenizer = cast(TextModelBuilder, builder).tokenizer(files)
+            (staging / manifest.TOKENIZER_FILE).write_bytes(tokenizer)
         onnx.save(simplified(builder.build(files)), staging / manifest.MODEL_FILE)
         model = staging / manifest.MODEL_FILE
         parity = verify(spec, model, builder.reference(files), builder.golden(files), builder.METHOD)

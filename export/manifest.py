@@ -13,10 +13,11 @@ from typing import Any
 from export.fetch import sha256_of
 from export.parity import Parity
 from export.recipe import recipe_digest
-from export.spec import ModelSpec, TensorSpec
+from export.spec import ModelSpec, TensorSpec, TextModelSpec
 
 MODEL_FILE = "model.onnx"
 MANIFEST_FILE = "manifest.json"
+TOKENIZER_FILE = "tokenizer.json"
 _TOOLS = ("onnx", "onnxruntime", "onnxslim", "numpy", "torch")
 
 
@@ -28,6 +29,8 @@ class Manifest:
     version: int
     digest: str
     recipe: str
+    tokenizer: str | None = None
+    """SHA-256 of tokenizer.json, None where the model reads no text."""
 
 
 def version_folder(repository: Path, spec: ModelSpec) -> Path:
@@ -39,7 +42,7 @@ def read(folder: Path) -> Manifest | None:
     """Return the manifest of a version folder, None when it is missing or not one."""
     try:
         data = json.loads((folder / MANIFEST_FILE).read_bytes())
-        return Manifest(data["name"], data["version"], data["digest"], data["recipe"])
+        return Manifest(data["name"], data["version"], data["digest"], data["recipe"], data.get("tokenizer"))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -50,6 +53,9 @@ def is_current(repository: Path, spec: ModelSpec) -> bool:
     manifest = read(folder)
     model = folder / MODEL_FILE
     if manifest is None or not model.exists() or manifest.recipe != recipe_digest(spec):
+        return False
+    tokenizer = folder / TOKENIZER_FILE
+    if isinstance(spec, TextModelSpec) and not (tokenizer.exists() and manifest.tokenizer == sha256_of(tokenizer)):
         return False
     return manifest.digest == sha256_of(model)
 
@@ -69,6 +75,7 @@ def write(folder: Path, spec: ModelSpec, parity: Parity) -> None:
         "max_batch_size": spec.max_batch_size,
         "inputs": [_tensor(t) for t in spec.inputs],
         "outputs": [_tensor(t) for t in spec.outputs],
+        **({"tokenizer": sha256_of(folder / TOKENIZER_FILE)} if isinstance(spec, TextModelSpec) else {}),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     staging = folder / (MANIFEST_FILE + ".new")

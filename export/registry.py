@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from export.errors import UnknownModelError
 from export.spec import ModelSpec
-from export.specs import face_embedding, faces, labels, moderation, objects, shots, text
+from export.specs import face_embedding, faces, labels, moderation, objects, shots, text, text_embedding
 
 SPECS: tuple[ModelSpec, ...] = (
     shots.SPEC,
@@ -18,6 +18,7 @@ SPECS: tuple[ModelSpec, ...] = (
     text.DETECTION,
     text.ORIENTATION,
     text.RECOGNITION,
+    text_embedding.SPEC,
 )
 
 

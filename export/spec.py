@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
-    import numpy as np
     import onnx
     from numpy.typing import NDArray
 
 DataType = Literal["UINT8", "INT32", "FP32"]
 Files = Mapping[str, Path]
 """Unpacked source folders by package name."""
-Evaluate = Callable[["NDArray[np.uint8]"], "dict[str, NDArray[Any]]"]
-"""A batch of frames -> outputs by name, each with the batch dimension."""
+Evaluate = Callable[["NDArray[Any]"], "dict[str, NDArray[Any]]"]
+"""A batch of the only input (frames, tokens) -> outputs by name, each with the batch dimension."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
@@ -108,6 +107,11 @@ class ModelSpec:
             raise ValueError(f"{self.name}: tensor names repeat: {names}")
 
 
+@dataclass(frozen=True)
+class TextModelSpec(ModelSpec):
+    """A model whose input are the tokens of a text: its version folder also holds the tokenizer that makes them."""
+
+
 class ModelBuilder(Protocol):
     """What a module below `builders` offers (modules implement this protocol by their functions)."""
 
@@ -120,8 +124,15 @@ class ModelBuilder(Protocol):
     def labels(self, files: Files) -> tuple[str, ...]:
         """Return the lines of labels.txt in index order; empty when the model has none."""
 
-    def golden(self, files: Files) -> list[NDArray[np.uint8]]:
-        """Return the batches of frames that parity is measured on."""
+    def golden(self, files: Files) -> list[NDArray[Any]]:
+        """Return the batches that parity is measured on: frames, or the tokens of texts."""
 
     def reference(self, files: Files) -> Evaluate:
         """Return the evaluation that the graph must agree with."""
+
+
+class TextModelBuilder(ModelBuilder, Protocol):
+    """What the builder of a TextModelSpec offers."""
+
+    def tokenizer(self, files: Files) -> bytes:
+        """Return tokenizer.json, as the library `tokenizers` reads it."""

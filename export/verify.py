@@ -28,16 +28,17 @@ def session(model: Path, threads: int = 1) -> ort.InferenceSession:
 
 
 def evaluate_with(opened: ort.InferenceSession) -> Evaluate:
-    """Return the evaluation of an opened model whose only input is `frames`."""
+    """Return the evaluation of an opened model with one input."""
     names = [o.name for o in opened.get_outputs()]
+    (only,) = (i.name for i in opened.get_inputs())
 
-    def evaluate(frames: NDArray[np.uint8]) -> Outputs:
-        return dict(zip(names, opened.run(names, {"frames": frames}), strict=True))
+    def evaluate(batch: NDArray[Any]) -> Outputs:
+        return dict(zip(names, opened.run(names, {only: batch}), strict=True))
 
     return evaluate
 
 
-def compare(spec: ModelSpec, actual: Evaluate, expected: Evaluate, batches: Sequence[NDArray[np.uint8]]) -> list[float]:
+def compare(spec: ModelSpec, actual: Evaluate, expected: Evaluate, batches: Sequence[NDArray[Any]]) -> list[float]:
     """Return the largest absolute difference of every output over all batches, in the spec's order.
 
     Raises:
@@ -71,9 +72,7 @@ def _difference(spec: ModelSpec, output: TensorSpec, got: NDArray[Any], wanted: 
     return error
 
 
-def verify(
-    spec: ModelSpec, model: Path, reference: Evaluate, batches: Sequence[NDArray[np.uint8]], method: str
-) -> Parity:
+def verify(spec: ModelSpec, model: Path, reference: Evaluate, batches: Sequence[NDArray[Any]], method: str) -> Parity:
     """Compare a model file with its reference; return what was measured or raise a ParityError."""
     worst = compare(spec, evaluate_with(session(model)), reference, batches)
     outputs = tuple(OutputParity(o.name, e, o.tolerance) for o, e in zip(spec.outputs, worst, strict=True))

@@ -37,7 +37,7 @@ def test_a_row_does_not_depend_on_its_neighbours(spec: ModelSpec, model: Callabl
     answers = set()
     for row in range(spec.max_batch_size):
         for neighbours in (
-            rng.integers(0, 256, batch.shape, dtype=np.uint8),
+            rng.integers(0, 256, batch.shape).astype(batch.dtype),
             np.zeros_like(batch),
             batch[::-1],
         ):
@@ -66,8 +66,8 @@ def test_the_model_loads_and_runs_without_a_warning(spec: ModelSpec, repository:
     path = manifest.version_folder(repository, spec) / manifest.MODEL_FILE
     np.save(tmp_path / "batch.npy", golden(spec)[0])
     code = (
-        "import sys, numpy, pathlib; from export.verify import session;"
-        "session(pathlib.Path(sys.argv[1])).run(None, {'frames': numpy.load(sys.argv[2])})"
+        "import sys, numpy, pathlib; from export.verify import evaluate_with, session;"
+        "evaluate_with(session(pathlib.Path(sys.argv[1])))(numpy.load(sys.argv[2]))"
     )
     command = [sys.executable, "-c", code, str(path), str(tmp_path / "batch.npy")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)

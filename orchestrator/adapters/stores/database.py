@@ -52,7 +52,7 @@ class Database:
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run ``work`` in a transaction that changes nothing."""
-        return await asyncio.wrap_future(self._readers.submit(self._read_now, work))
+        return await asyncio.wrap_future(self._readers.submit(self.read_now, work))
 
     def write_now(self, work: Callable[[Connection], T]) -> T:
         """``write``, on this thread."""
@@ -67,7 +67,8 @@ class Database:
             with self.writing.begin() as connection:
                 return work(connection)
 
-    def _read_now(self, work: Callable[[Connection], T]) -> T:
+    def read_now(self, work: Callable[[Connection], T]) -> T:
+        """``read``, on this thread."""
         with typed_errors(), self.reading.begin() as connection:
             return work(connection)
 

@@ -37,15 +37,15 @@ _PRAGMAS = (
 
 def open_sqlite(data_dir: Path) -> Database:
     """The database in ``data_dir``, which is made when it is missing. Raises ``SetupError`` while another process has it."""
-    lock = _lock(data_dir)
+    lock = take(data_dir)
     try:
         url = URL.create("sqlite", database=os.fspath(data_dir / FILE_NAME))
         with typed_errors():
-            writing = _engine(url, 1, "BEGIN IMMEDIATE")
+            writing = make_engine(url, 1, "BEGIN IMMEDIATE")
             with writing.connect() as connection:
                 if connection.exec_driver_sql("PRAGMA journal_mode").scalar() != JOURNAL_MODE:
                     raise SetupError("the database cannot leave its journal mode: another program has it open")
-        reading = _engine(url, READERS, "BEGIN", "query_only=ON")
+        reading = make_engine(url, READERS, "BEGIN", "query_only=ON")
     except BaseException:
         os.close(lock)
         raise
@@ -59,7 +59,8 @@ def open_sqlite(data_dir: Path) -> Database:
     )
 
 
-def _engine(url: URL, connections: int, begin: str, *pragmas: str) -> Engine:
+def make_engine(url: URL, connections: int, begin: str, *pragmas: str) -> Engine:
+    """At most so many connections, each transaction begun with ``begin``."""
     engine = create_engine(
         url, poolclass=QueuePool, pool_size=connections, max_overflow=0, connect_args={"timeout": BUSY_SECONDS}
     )
@@ -79,8 +80,9 @@ def _engine(url: URL, connections: int, begin: str, *pragmas: str) -> Engine:
     return engine
 
 
-def _lock(data_dir: Path) -> int:
-    """Take the data directory for this process; the kernel lets it go when the process dies, however it dies."""
+def take(data_dir: Path) -> int:
+    """Take the data directory for this process, until the returned descriptor is closed; the kernel lets it go when the process
+    dies, however it dies. Raises ``SetupError`` while another has it."""
     try:
         missing = [each for each in (data_dir, *data_dir.parents) if not each.exists()]
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)

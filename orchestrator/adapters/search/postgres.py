@@ -1,0 +1,217 @@
+"""The shared index: words and classes in GIN, vectors in pgvector's HNSW.
+
+Every query looks at a bounded number of rows, however many match: of words those newest first, of a class those with
+the highest tenths of its score, of vectors what HNSW walks over. So it stays fast at a million segments, at the price
+that neighbours may be missed (``tests/benchmarks/search.py`` measures how many).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, text
+
+from orchestrator.adapters.search import tables
+from orchestrator.adapters.search.writing import SIGNS, signs, vector_text
+from orchestrator.adapters.stores.codec import to_us
+from orchestrator.adapters.stores.database import Database
+from orchestrator.core.documents import Document, class_name
+from orchestrator.core.ranking import Mark
+from orchestrator.core.searching import SearchFilter, SegmentRef
+from orchestrator.core.words import Phrase
+from orchestrator.errors import FailedPrecondition
+from orchestrator.pipeline.search_ports import FoundSegment
+
+Floats = NDArray[np.float32]
+Values = dict[str, object]
+DEPTH = 200  # of each ranking
+_CANDIDATES = 400  # of a look, by the signs of its vector
+
+
+class PostgresSearchIndex:
+    """Implements ``SearchIndex`` on PostgreSQL with pgvector."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    # --- what searches ask ---
+
+    async def mark(self) -> Mark:
+        """See the port."""
+        query = text(
+            "SELECT (SELECT coalesce(max(id), 0) FROM search_segments) AS segments,"
+            " (SELECT coalesce(max(mark), 0) FROM search_meanings) AS meanings"
+        )
+        row = await self._database.read(lambda sql: sql.execute(query).one())
+        return Mark(row.segments, row.meanings)
+
+    async def holding(self, asked: Sequence[Phrase], where: SearchFilter, mark: Mark) -> Mapping[int, Document]:
+        """See the port."""
+        clause, values = _clause(where, mark)
+
+        def work(sql: Connection) -> Mapping[int, Document]:
+            rows: dict[int, None] = {}
+
+            def take(condition: str, **more: object) -> None:
+                query = (
+                    f"SELECT s.id FROM search_segments s WHERE {condition} AND {clause} ORDER BY s.id DESC LIMIT :limit"
+                )
+                found = sql.execute(text(query), {**values, **more, "limit": DEPTH}).scalars()
+                rows.update(dict.fromkeys(found))
+
+            if len(asked) == 1 and (name := class_name(" ".join(asked[0].words))):
+                for tenth in range(9, -1, -1):
+                    if len(rows) < DEPTH:
+                        take("s.classes @> CAST(:class AS text[])", **{"class": [f"{name}@{tenth}"]})
+            for operator in (" & ", " | "):
+                if len(rows) < DEPTH:
+                    take("s.words @@ CAST(:asked AS tsquery)", asked=operator.join(map(_tsquery, asked)))
+            return tables.documents(sql, list(rows)[: 2 * DEPTH])
+
+        return await self._database.read(work)
+
+    async def meaning(self, space: str, vector: Floats, where: SearchFilter, mark: Mark) -> Mapping[int, float]:
+        """See the port."""
+        clause, values = _clause(where, mark)
+        query = (
+            "SELECT v.segment_id, -(v.vector <#> CAST(:vector AS halfvec(384))) AS cosine FROM search_meanings v"
+            f" {_join(where)} WHERE v.space = :space AND v.mark <= :meanings AND {_for_vectors(where, clause)}"
+            " ORDER BY v.vector <#> CAST(:vector AS halfvec(384)) LIMIT :limit"
+        )
+        values |= {"space": space, "vector": vector_text(vector), "meanings": mark.meanings, "limit": DEPTH}
+        return await self._database.read(lambda sql: _nearest(sql, query, values, DEPTH))
+
+    async def look(self, like: SegmentRef, where: SearchFilter, mark: Mark) -> Mapping[int, float]:
+        """See the port."""
+        clause, values = _clause(where, mark)
+        rows = f"FROM search_looks v {_join(where)} WHERE v.space = :space AND v.segment_id <> :row AND"
+        exact = (
+            f"SELECT v.segment_id, -(v.vector <#> CAST(:vector AS halfvec)) AS cosine {rows} vector_dims(v.vector) = :dims"
+            f" AND {_for_vectors(where, clause)} ORDER BY 2 DESC LIMIT :limit"
+        )
+        by_signs = (
+            f"WITH near AS MATERIALIZED (SELECT v.segment_id, v.vector {rows} {_for_vectors(where, clause)}"
+            " ORDER BY v.signs <~> CAST(:signs AS bit(1280)) LIMIT :candidates)"
+            " SELECT segment_id, -(vector <#> CAST(:vector AS halfvec)) AS cosine FROM near ORDER BY 2 DESC LIMIT :limit"
+        )
+
+        def work(sql: Connection) -> Mapping[int, float]:
+            row = tables.row_of(sql, like)
+            stored = text("SELECT space, CAST(vector AS text) AS vector FROM search_looks WHERE segment_id = :row")
+            found = sql.execute(stored, {"row": row}).one_or_none()
+            if found is None:
+                raise FailedPrecondition("this segment has no image vector: the analyzer `similarity` did not run")
+            vector = np.array(found.vector[1:-1].split(","), np.float32)
+            asked = {**values, "row": row, "space": found.space, "vector": found.vector, "limit": DEPTH}
+            if len(vector) != SIGNS:
+                return _nearest(sql, exact, {**asked, "dims": len(vector)}, DEPTH)
+            return _nearest(sql, by_signs, {**asked, "signs": signs(vector), "candidates": _CANDIDATES}, _CANDIDATES)
+
+        return await self._database.read(work)
+
+    async def newest(self, where: SearchFilter, mark: Mark, below: int | None, limit: int) -> Sequence[int]:
+        """See the port."""
+        clause, values = _clause(where, mark)
+        if below is not None:
+            clause, values = f"{clause} AND s.id < :below", {**values, "below": below}
+        query = text(f"SELECT s.id FROM search_segments s WHERE {clause} ORDER BY s.id DESC LIMIT :limit")
+        return await self._database.read(lambda sql: sql.execute(query, {**values, "limit": limit}).scalars().all())
+
+    async def found(self, rows: Sequence[int]) -> Mapping[int, FoundSegment]:
+        """See the port."""
+        return await self._database.read(lambda sql: tables.found(sql, rows))
+
+    # --- what makes texts findable by their meaning ---
+
+    async def unread(self, limit: int) -> Mapping[int, Document]:
+        """See the port."""
+        return await self._database.read(lambda sql: tables.unread(sql, limit))
+
+    async def learn(self, space: str, vectors: Mapping[int, Floats]) -> None:
+        """See the port."""
+        insert = text(
+            "INSERT INTO search_meanings (segment_id, space, vector) VALUES (:row, :space, CAST(:vector AS halfvec))"
+            " ON CONFLICT (segment_id) DO UPDATE SET space = excluded.space, vector = excluded.vector"
+        )
+
+        def work(sql: Connection) -> None:
+            there = tables.take_from_todo(sql, vectors)
+            if there:
+                sql.execute(
+                    insert, [{"row": row, "space": space, "vector": vector_text(vectors[row])} for row in there]
+                )
+
+        await self._database.write(work)
+
+    async def forget_other(self, space: str) -> int:
+        """See the port."""
+        return await self._database.write(lambda sql: tables.put_back(sql, space))
+
+
+def _nearest(sql: Connection, query: str, values: Values, width: int) -> dict[int, float]:
+    """Run a query over vectors: walk ``width`` neighbours, and on while the filter leaves fewer than are wanted."""
+    sql.execute(text(f"SET LOCAL hnsw.ef_search = {width}"))
+    sql.execute(text("SET LOCAL hnsw.iterative_scan = relaxed_order"))
+    return {row.segment_id: row.cosine for row in sql.execute(text(query), values)}
+
+
+def _tsquery(phrase: Phrase) -> str:
+    return "(" + " <-> ".join(f"'{word}'" for word in phrase.stems) + ")"
+
+
+def _join(where: SearchFilter) -> str:
+    return "" if where == SearchFilter() else "JOIN search_segments s ON s.id = v.segment_id"
+
+
+def _for_vectors(where: SearchFilter, clause: str) -> str:
+    return "v.segment_id <= :segments" if where == SearchFilter() else clause
+
+
+def _clause(where: SearchFilter, mark: Mark) -> tuple[str, Values]:
+    """The filter as a condition on ``search_segments s``, and its values."""
+    parts, values = ["s.id <= :segments"], Values(segments=mark.segments)
+    if where.analysis_ids:
+        parts.append("s.analysis_id = ANY(CAST(:analysis_ids AS text[]))")
+        values["analysis_ids"] = list(where.analysis_ids)
+    of_analysis: list[str] = []
+    for column, operator, value in (
+        ("tenant", "=", where.tenant),
+        ("create_us", ">=", None if where.created_after is None else to_us(where.created_after)),
+        ("create_us", "<", None if where.created_before is None else to_us(where.created_before)),
+    ):
+        if value is not None:
+            name = f"analysis_{len(of_analysis)}"
+            of_analysis.append(f"a.{column} {operator} :{name}")
+            values[name] = value
+    if of_analysis:
+        parts.append(f"EXISTS (SELECT 1 FROM analyses a WHERE a.id = s.analysis_id AND {' AND '.join(of_analysis)})")
+    for at, (label, value) in enumerate(where.labels):
+        parts.append(
+            "EXISTS (SELECT 1 FROM labels l WHERE l.analysis_id = s.analysis_id"
+            f" AND l.name = :label_{at} AND l.value = :value_{at})"
+        )
+        values |= {f"label_{at}": label, f"value_{at}": value}
+    if where.classes:
+        tenth = max(0, int(where.min_score * 10 - 1e-3))
+        names = [class_name(name) for name in where.classes]
+        parts.append("s.classes @> CAST(:classes AS text[])")
+        values["classes"] = [f"{name}@{tenth}" for name in names]
+        for at, name in enumerate(names):
+            parts.append(f"CAST(s.scores ->> :class_{at} AS real) >= CAST(:min_score AS real)")
+            values[f"class_{at}"] = name
+        values["min_score"] = where.min_score
+    if where.has_face is not None:
+        parts.append("s.has_face = :has_face")
+        values["has_face"] = where.has_face
+    for name, condition, value in (
+        ("min_moderation", "s.moderation >= CAST(:min_moderation AS real)", where.min_moderation),
+        ("max_moderation", "s.moderation <= CAST(:max_moderation AS real)", where.max_moderation),
+        ("min_duration", "s.end_ns - s.start_ns >= :min_duration", where.min_duration_ns),
+        ("max_duration", "s.end_ns - s.start_ns <= :max_duration", where.max_duration_ns),
+    ):
+        if value is not None:
+            parts.append(condition)
+            values[name] = value
+    return " AND ".join(parts), values

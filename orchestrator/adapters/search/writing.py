@@ -1,0 +1,147 @@
+"""Puts a segment where search finds it, inside the transaction that commits it: the ``indexers`` hook of the store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+import numpy as np
+import structlog
+from sqlalchemy import Connection, RowMapping, text
+
+from orchestrator.adapters.stores.codec import decode
+from orchestrator.core.documents import Document, Look, document_of, dump
+from orchestrator.core.results import Segment, Started
+from orchestrator.core.timeline import pts_to_ns
+from orchestrator.core.words import stems
+
+SIGNS = 1280  # dimensions of the vectors whose signs PostgreSQL indexes; others are compared one by one
+_TEXT_LIMIT = 16_000  # positions of a tsvector end there
+
+log = structlog.get_logger(__name__)
+
+
+def index_segment(connection: Connection, analysis: RowMapping, segment: Segment) -> None:
+    """Index ``segment`` of the analysis whose row is given."""
+    document = document_of(segment.annotations)
+    media = decode(Started, analysis["started"]).media
+    start, end = (
+        pts_to_ns(pts - media.start_pts, media.time_base)
+        for pts in (segment.interval.start_pts, segment.interval.end_pts)
+    )
+    values: dict[str, object] = {
+        "analysis_id": analysis["id"],
+        "number": segment.index,
+        "start_ns": start,
+        "end_ns": end,
+        "time_base": str(media.time_base),
+        "moderation": document.moderation,
+        "has_face": document.has_face,
+        "document": dump(document),
+    }
+    insert = _into_postgres if connection.dialect.name == "postgresql" else _into_sqlite
+    row = insert(connection, values, document)
+    if document.text:
+        connection.execute(text("INSERT INTO search_todo (segment_id) VALUES (:row)"), {"row": row})
+
+
+def sqlite_words(texts: Iterable[str]) -> str:
+    """The stems of ``texts`` as words of ASCII, which FTS5 takes apart exactly where we did."""
+    return " ".join(ascii_word(word) for line in texts for word in stems(line))
+
+
+def ascii_word(word: str) -> str:
+    """``word`` in letters that every version of FTS5 knows for letters."""
+    return word if word.isascii() else "u" + word.encode().hex()
+
+
+def tsvector(texts: Iterable[str]) -> str:
+    """The stems of ``texts`` as the literal of a tsvector, with a gap between two texts: no parser comes between."""
+    places: dict[str, list[int]] = {}
+    at = 0
+    for line in texts:
+        for word in stems(line):
+            at += 1
+            if at < _TEXT_LIMIT:
+                places.setdefault(word, []).append(at)
+        at += 1
+    return " ".join(f"'{word}':{','.join(map(str, found[:255]))}" for word, found in places.items())
+
+
+def class_terms(document: Document) -> list[str]:
+    """Folded class names, and with each the tenths of its score that it reaches: ``person``, ``person@0`` ... ``person@8``."""
+    terms: list[str] = []
+    for name, score in document.class_scores().items():
+        terms += [name, *(f"{name}@{tenth}" for tenth in range(min(9, int(score * 10)) + 1))]
+    return terms
+
+
+def signs(look: np.ndarray[tuple[int], np.dtype[np.float32]]) -> str:
+    """Which coordinates lie above the vector's own mean, as bits: image features are all positive."""
+    return "".join("1" if above else "0" for above in look > look.mean())
+
+
+def vector_text(vector: Iterable[float]) -> str:
+    """A vector as pgvector reads it."""
+    return "[" + ",".join(f"{value:.8g}" for value in vector) + "]"
+
+
+def _into_sqlite(connection: Connection, values: dict[str, object], document: Document) -> int:
+    words = sqlite_words(line.text for line in document.lines)
+    row = connection.execute(
+        text(
+            "INSERT INTO search_segments (analysis_id, number, start_ns, end_ns, time_base, moderation, has_face, document, words)"
+            " VALUES (:analysis_id, :number, :start_ns, :end_ns, :time_base, :moderation, :has_face, :document, :words)"
+            " RETURNING id"
+        ),
+        {**values, "words": words},
+    ).scalar_one()
+    connection.execute(
+        text("INSERT INTO search_words (rowid, words) VALUES (:row, :words)"), {"row": row, "words": words}
+    )
+    if look := _usable(document.look):
+        connection.execute(
+            text("INSERT INTO search_looks (segment_id, space, vector) VALUES (:row, :space, :vector)"),
+            {"row": row, "space": look.space, "vector": np.asarray(look.vector, "<f4").tobytes()},
+        )
+    return int(row)
+
+
+def _into_postgres(connection: Connection, values: dict[str, object], document: Document) -> int:
+    row = connection.execute(
+        text(
+            "INSERT INTO search_segments"
+            " (analysis_id, number, start_ns, end_ns, time_base, moderation, has_face, document, words, classes, scores)"
+            " VALUES (:analysis_id, :number, :start_ns, :end_ns, :time_base, :moderation, :has_face, :document,"
+            " CAST(:words AS tsvector), CAST(:classes AS text[]), CAST(:scores AS jsonb)) RETURNING id"
+        ),
+        {
+            **values,
+            "words": tsvector(document.searchable),
+            "classes": class_terms(document),
+            "scores": json.dumps(document.class_scores()),
+        },
+    ).scalar_one()
+    if look := _usable(document.look):
+        vector = np.asarray(look.vector, np.float32)
+        connection.execute(
+            text(
+                "INSERT INTO search_looks (segment_id, space, vector, signs)"
+                " VALUES (:row, :space, CAST(:vector AS halfvec), CAST(:signs AS bit(1280)))"
+            ),
+            {
+                "row": row,
+                "space": look.space,
+                "vector": vector_text(vector),
+                "signs": signs(vector) if len(vector) == SIGNS else None,
+            },
+        )
+    return int(row)
+
+
+def _usable(look: Look | None) -> Look | None:
+    """A vector that can be compared. One that cannot must not keep its segment from being stored."""
+    if look is None or (look.vector and np.isfinite(look.vector).all() and np.any(look.vector)):
+        return look
+    log.warning("search.vector_unusable", space=look.space, dims=len(look.vector))
+    return None

@@ -80,9 +80,10 @@ class LocalBlobs:
                 sync_folder(folder)
 
     def _prepare(self) -> None:
-        if self._ready:
+        incoming = self._root / INCOMING
+        if self._ready and incoming.is_dir():
             return
-        (self._root / INCOMING).mkdir(mode=0o700, parents=True, exist_ok=True)
+        incoming.mkdir(mode=0o700, parents=True, exist_ok=True)
         for folder in self._root.absolute().parents:  # whoever made them may have died before they were on the disk
             with suppress(PermissionError):
                 sync_folder(folder)

@@ -6,7 +6,7 @@ TORCH := torch==2.13.0
 VIDEO ?=
 REPORT ?= report.html
 
-.PHONY: setup models demo test test-fast lint protos bench lock clean
+.PHONY: setup models demo test test-fast faults lint protos bench lock clean
 
 setup: .venv/.ready
 
@@ -32,6 +32,10 @@ test: models lint
 
 test-fast: setup
 	$(BIN)/pytest tests/unit tests/contract
+
+# Every promise about crashes in full, one to two hours: what is in faults.jsonl already is not run again.
+faults: models
+	$(BIN)/python -m tests.faults --out faults.jsonl
 
 lint: setup
 	$(BIN)/ruff check .

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from orchestrator import failpoints
 from orchestrator.adapters.blobs.keys import checked, folder_of, is_part
 from orchestrator.errors import DiskFull, NotFound, StoreUnavailable
 from orchestrator.ports import BlobInfo
@@ -68,7 +69,9 @@ class LocalBlobs:
         try:
             self._prepare()
             _write(temporary, data)
+            failpoints.reach("blob.written")
             self._name(temporary, path)
+            failpoints.reach("blob.named")
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise DiskFull("no room for a blob") from error
@@ -78,6 +81,7 @@ class LocalBlobs:
         for folder in self._folders(path):
             with suppress(FileNotFoundError):  # a delete was faster
                 sync_folder(folder)
+        failpoints.reach("blob.synced")
 
     def _prepare(self) -> None:
         incoming = self._root / INCOMING

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from sqlalchemy import Connection, Engine, exc
 
+from orchestrator import failpoints
 from orchestrator.adapters.stores.faults import may_repeat, typed_errors
 
 T = TypeVar("T")
@@ -41,12 +42,13 @@ class Database:
         self._writers = ThreadPoolExecutor(writers, thread_name_prefix="store-writer")
         self._readers = ThreadPoolExecutor(readers, thread_name_prefix="store-reader")
 
-    async def write(self, work: Callable[[Connection], T]) -> T:
-        """Run ``work`` in one transaction and commit it. ``work`` may run again, as long as it was not committed.
+    async def write(self, work: Callable[[Connection], T], at: str = "") -> T:
+        """Run ``work`` in one transaction and commit it. ``work`` may run again, as long as it was not committed. ``at``
+        names the failpoints before and after the commit.
 
         It runs to its end even when the caller is cancelled: what was given to the store is not lost in its queue.
         """
-        future = asyncio.wrap_future(self._writers.submit(self.write_now, work))
+        future = asyncio.wrap_future(self._writers.submit(self.write_now, work, at))
         future.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be left to look
         return await asyncio.shield(future)
 
@@ -54,18 +56,23 @@ class Database:
         """Run ``work`` in a transaction that changes nothing."""
         return await asyncio.wrap_future(self._readers.submit(self.read_now, work))
 
-    def write_now(self, work: Callable[[Connection], T]) -> T:
+    def write_now(self, work: Callable[[Connection], T], at: str = "") -> T:
         """``write``, on this thread."""
         with typed_errors():
             for _ in range(TRIES - 1):
                 try:
-                    with self.writing.begin() as connection:
-                        return work(connection)
+                    return self._write_once(work, at)
                 except exc.DBAPIError as error:
                     if not may_repeat(error):
                         raise
-            with self.writing.begin() as connection:
-                return work(connection)
+            return self._write_once(work, at)
+
+    def _write_once(self, work: Callable[[Connection], T], at: str) -> T:
+        with self.writing.begin() as connection:
+            result = work(connection)
+            failpoints.reach(f"{at}.before")
+        failpoints.reach(f"{at}.after")
+        return result
 
     def read_now(self, work: Callable[[Connection], T]) -> T:
         """``read``, on this thread."""

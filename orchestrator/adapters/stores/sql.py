@@ -95,15 +95,17 @@ class SqlAnalysisStore:
         """Run ``work`` in a transaction that only reads, and sees one state of the database throughout."""
         return await self.database.read(work)
 
-    async def write(self, work: Callable[[Connection], T]) -> T:
+    async def write(self, work: Callable[[Connection], T], at: str = "") -> T:
         """Run ``work`` in one transaction and commit it. It may run again, as long as it was not committed."""
-        return await self.database.write(work)
+        return await self.database.write(work, at)
 
     # --- what clients do ---
 
     async def create(self, analysis_id: str, spec: AnalysisSpec, *, limit: int) -> tuple[AnalysisRecord, bool]:
         """Queue a new analysis; whether it is new."""
-        return await self.write(lambda sql: requests.create(sql, analysis_id, spec, limit, self._now()))
+        return await self.write(
+            lambda sql: requests.create(sql, analysis_id, spec, limit, self._now()), at="store.create"
+        )
 
     async def get(self, analysis_id: str) -> AnalysisRecord:
         """The analysis."""
@@ -119,11 +121,13 @@ class SqlAnalysisStore:
 
     async def request_cancel(self, analysis_id: str) -> AnalysisRecord:
         """Ask for its end."""
-        return await self.write(lambda sql: requests.request_cancel(sql, analysis_id, self._now()))
+        return await self.write(
+            lambda sql: requests.request_cancel(sql, analysis_id, self._now()), at="store.request_cancel"
+        )
 
     async def delete(self, analysis_id: str) -> None:
         """Forget an ended analysis and everything of it."""
-        await self.write(lambda sql: requests.remove(sql, analysis_id))
+        await self.write(lambda sql: requests.remove(sql, analysis_id), at="store.delete")
 
     async def references(self, source: SourceRef) -> int:
         """How many analyses have this source."""
@@ -131,7 +135,7 @@ class SqlAnalysisStore:
 
     async def set_upload(self, analysis_id: str, upload: UploadState) -> None:
         """How much of its upload is on disk. ``FailedPrecondition`` when the analysis has ended."""
-        await self.write(lambda sql: requests.set_upload(sql, analysis_id, upload))
+        await self.write(lambda sql: requests.set_upload(sql, analysis_id, upload), at="store.set_upload")
 
     # --- what runners do ---
 
@@ -141,7 +145,7 @@ class SqlAnalysisStore:
 
     async def claim(self, analysis_id: str, owner: str) -> Lease | None:
         """Begin an attempt on a queued analysis; ``None`` when another was faster."""
-        return await self.write(lambda sql: leases.claim(sql, analysis_id, owner, self._now()))
+        return await self.write(lambda sql: leases.claim(sql, analysis_id, owner, self._now()), at="store.claim")
 
     async def beat(self, lease: Lease) -> AnalysisRecord:
         """Say that the holder lives."""
@@ -151,7 +155,7 @@ class SqlAnalysisStore:
             change(sql, lease.analysis_id, beats=row["beats"] + 1)
             return record_of(row)
 
-        return await self.write(beat)
+        return await self.write(beat, at="store.beat")
 
     async def leases(self) -> dict[Lease, int]:
         """Every lease in force and its number of beats; a committed segment counts as a beat."""
@@ -159,11 +163,13 @@ class SqlAnalysisStore:
 
     async def reclaim(self) -> Sequence[str]:
         """Requeue what a dead process left behind: here this process alone has the embedded database, so all that runs."""
-        return [] if self.shared else await self.write(lambda sql: leases.reclaim(sql, self._now()))
+        return [] if self.shared else await self.write(lambda sql: leases.reclaim(sql, self._now()), at="store.reclaim")
 
     async def requeue(self, lease: Lease, *, reason: str, strike: bool = False) -> None:
         """End an attempt whose analysis is to go on with another; for ``leases.INTERRUPTED`` it counts as an interruption."""
-        await self.write(lambda sql: leases.requeue(sql, self._held(sql, lease), reason, strike, self._now()))
+        await self.write(
+            lambda sql: leases.requeue(sql, self._held(sql, lease), reason, strike, self._now()), at="store.requeue"
+        )
 
     async def checkpoint(self, analysis_id: str) -> tuple[Checkpoint, Sequence[dict[str, object]]] | None:
         """The newest checkpoint, and the memos that count; ``None`` before the first, and after the end."""
@@ -171,7 +177,7 @@ class SqlAnalysisStore:
 
     async def begin(self, lease: Lease, started: Started, reuse: ReusePlan | None) -> int:
         """Commit ``Started``, unless an earlier attempt did."""
-        return await self.write(lambda sql: leases.begin(sql, self._held(sql, lease), started, reuse))
+        return await self.write(lambda sql: leases.begin(sql, self._held(sql, lease), started, reuse), at="store.begin")
 
     async def commit_segment(self, lease: Lease, segment: Segment, checkpoint: Checkpoint) -> int:
         """Commit a segment and the checkpoint behind it, together."""
@@ -181,13 +187,15 @@ class SqlAnalysisStore:
                 sql, self._held(sql, lease), segment, checkpoint, self._indexers, self._now()
             )
 
-        return await self.write(commit)
+        return await self.write(commit, at="store.commit_segment")
 
     async def end(
         self, lease: Lease, event: Finished | Failed, state: AnalysisState, keys: Sequence[AnalyzerKey] = ()
     ) -> int:
         """Commit the final event and state, and its analyzers' keys."""
-        return await self.write(lambda sql: leases.finish(sql, self._held(sql, lease), event, state, keys, self._now()))
+        return await self.write(
+            lambda sql: leases.finish(sql, self._held(sql, lease), event, state, keys, self._now()), at="store.end"
+        )
 
     def _held(self, sql: Connection, lease: Lease) -> RowMapping:
         return hold_leased(sql, lease)
@@ -200,7 +208,7 @@ class SqlAnalysisStore:
         def set_digest(sql: Connection) -> None:
             change(sql, hold(sql, analysis_id)["id"], content_digest=digest)
 
-        await self.write(set_digest)
+        await self.write(set_digest, at="store.set_digest")
 
     async def sized(self, size: int) -> bool:
         """Whether a succeeded analysis has a source of ``size`` bytes."""

@@ -1,0 +1,64 @@
+"""R2 in short: the process dies once at every failpoint there is. In processes of their own, as these fork."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+from orchestrator import failpoints as armed
+from tests.acceptance.server import environment
+from tests.faults import at_work, failpoints
+from tests.faults.__main__ import of_lives, of_server
+from tests.faults.broken import IN_BETWEEN
+
+PLAY = """
+import json, sys
+from tests.faults import failpoints
+points, fault = json.loads(sys.argv[1]), sys.argv[2]
+sys.stdout.write(json.dumps(failpoints.play(points, 1, 1, fault).as_json()))
+"""
+
+
+def play(points: list[str], fault: str = "") -> dict[str, object]:
+    line = [sys.executable, "-c", PLAY, json.dumps(points), fault]
+    done = subprocess.run(line, capture_output=True, text=True, check=False, env={**environment(), "PYTHONPATH": "."})
+    assert done.returncode == 0, done.stderr
+    outcome: dict[str, object] = json.loads(done.stdout)
+    return outcome
+
+
+def test_every_failpoint_of_the_store_uploads_and_blobs_is_safe() -> None:
+    points = of_lives()
+    outcome = play(points)
+    assert outcome["broken"] == []
+    assert outcome["deaths"] == dict.fromkeys(points, 1)
+
+
+def test_a_torn_commit_is_noticed() -> None:
+    outcome = play([IN_BETWEEN], "torn")
+    assert outcome["deaths"] == {IN_BETWEEN: 1}
+    assert "checkpoint and segments differ" in str(outcome["broken"])
+
+
+async def test_every_failpoint_of_an_attempt_is_safe(triton: str) -> None:
+    points = of_server()
+    outcome = await at_work.play(points, 1, 1, triton)
+    assert outcome.broken == []
+    assert outcome.deaths == dict.fromkeys(points, 1)
+
+
+def test_the_steps_that_matter_have_failpoints() -> None:
+    steps = ("create", "claim", "begin", "commit_segment", "end", "requeue", "set_upload", "delete")
+    wanted = {f"store.{step}.{side}" for step in steps for side in ("before", "after")}
+    assert wanted <= set(failpoints.names())
+
+
+def test_a_process_dies_at_its_time() -> None:
+    program = "from orchestrator import failpoints as f; [(print(i, flush=True), f.reach('here')) for i in range(9)]"
+    named = {**os.environ, armed.VARIABLE: "here:3"}
+    done = subprocess.run([sys.executable, "-c", program], env=named, capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert done.stdout.split() == ["0", "1", "2"]

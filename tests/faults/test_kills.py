@@ -1,0 +1,24 @@
+"""R1 in short, and a store that breaks it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.faults import broken, kills
+
+
+@pytest.mark.timeout(240)
+async def test_killed_processes_lose_and_repeat_nothing(triton: str) -> None:
+    outcome = await kills.play(kills.Plan(seed=1, analyses=5, kills=10, clips=2), triton)
+    assert outcome.broken == []
+    assert outcome.succeeded == outcome.analyses == 5
+    assert sum(outcome.kills.values()) == 10
+    assert outcome.cut_calls > 0, "no client noticed"
+
+
+@pytest.mark.timeout(240)
+async def test_a_checkpoint_that_comes_late_is_noticed(triton: str) -> None:
+    plan = kills.Plan(seed=2, analyses=2, kills=6, clips=1, uploads=False, program=broken.program("late"))
+    outcome = await kills.play(plan, triton)
+    assert outcome.succeeded < outcome.analyses
+    assert outcome.broken

@@ -14,6 +14,7 @@ from sqlalchemy import (
     and_,
     case,
     cast,
+    exc,
     exists,
     func,
     literal_column,
@@ -52,8 +53,12 @@ class Finding:
 
 
 def audit(connection: Connection) -> list[Finding]:
-    """Every rule, in the order of :func:`_rules`. The connection should see one state of the database throughout."""
-    findings = [_integrity(connection), _revision(connection)]
+    """Every rule, unless the first finds that the database itself is damaged. The connection should see one state of it
+    throughout."""
+    sound = _integrity(connection)
+    if sound.count:
+        return [sound]
+    findings = [sound, _revision(connection)]
     for rule, broken in _rules():
         count = connection.execute(select(func.count()).select_from(broken.subquery())).scalar_one()
         who = connection.execute(broken.limit(SHOWN)).scalars().all() if count else ()
@@ -66,7 +71,10 @@ def _integrity(connection: Connection) -> Finding:
     rule = "the database is sound"
     if connection.dialect.name != "sqlite":
         return Finding(rule, 0, ())
-    said = [line for line in connection.execute(text("PRAGMA integrity_check(10)")).scalars() if line != "ok"]
+    try:
+        said = [line for line in connection.execute(text("PRAGMA integrity_check(10)")).scalars() if line != "ok"]
+    except exc.DatabaseError as error:
+        said = [str(error.orig)]  # too damaged even for that
     return Finding(rule, len(said), tuple(said[:SHOWN]))
 
 

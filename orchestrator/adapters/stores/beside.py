@@ -30,7 +30,7 @@ async def open_beside(target: str | Path) -> AsyncIterator[SqlAnalysisStore]:
 
 
 def _open(target: str | Path) -> Database:
-    database = _embedded(target) if isinstance(target, Path) else open_postgres(target)
+    database = _embedded(target) if isinstance(target, Path) else _shared(target)
     try:
         if database.read_now(migrate.revision) != migrate.HEAD:
             raise SetupError(
@@ -49,3 +49,10 @@ def _embedded(data_dir: Path) -> Database:
         raise SetupError("there is no database in this data directory: name the server's with REELSIFT_DATA_DIR")
     engine = sqlite.make_engine(URL.create("sqlite", database=str(file)), 1, "BEGIN", "query_only=ON")
     return Database(writing=engine, reading=engine, writers=1, readers=1, shared=True, on_close=engine.dispose)
+
+
+def _shared(address: str) -> Database:
+    database = open_postgres(address)
+    return Database(
+        writing=database.reading, reading=database.reading, writers=1, readers=1, shared=True, on_close=database.close
+    )

@@ -64,5 +64,8 @@ def _shrink(connection: Connection) -> bool:
         return False  # PostgreSQL's autovacuum sees to it
     before = connection.execute(text("PRAGMA freelist_count")).scalar_one()
     if before:
-        connection.execute(text(f"PRAGMA incremental_vacuum({VACUUM_PAGES})")).all()
+        cursor = connection.connection.cursor()
+        cursor.execute(f"PRAGMA incremental_vacuum({VACUUM_PAGES})")
+        cursor.fetchall()  # a page for each row, though the rows have no columns
+        cursor.close()
     return before > connection.execute(text("PRAGMA freelist_count")).scalar_one() > 0

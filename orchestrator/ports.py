@@ -70,12 +70,17 @@ class MediaBytes(Protocol):
 class DecodeStart:
     """Where to begin: tap by tap the first frame that is wanted, and the account of the frames that are known already.
 
-    Sampling, near-duplicates and the ledger are those of a decoding from frame 0. A tap with ``reuse`` may begin
-    earlier, so that none of its rows repeats a frame that was not delivered. The timeline is told from frame 0.
+    Sampling, near-duplicates and the ledger are those of a decoding from frame 0. The first row of a tap with ``reuse``
+    may lie before its first frame, so that no row repeats a frame that was not delivered. The timeline is told from
+    frame 0. ``mark`` should count all frames below every ``first``: others are not counted.
     """
 
     first: tuple[int, ...]
     mark: LedgerMark = field(default_factory=LedgerMark)
+
+    def __post_init__(self) -> None:
+        if not self.first or min(self.first) < 0:
+            raise ValueError(f"a decode start names a frame for each tap, got {self.first}")
 
 
 @dataclass(frozen=True, slots=True)

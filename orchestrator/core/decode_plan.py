@@ -12,6 +12,9 @@ they need the old GOP too)
   still belong to the old unit, which decodes the keyframe a second time for them.
 * Packets are fed in pieces (``Feed``), so that a long GOP neither waits for its end nor piles up.
 * What no wanted frame needs is never fed: whole GOPs, and what follows the last wanted frame of one.
+* A plan may begin in the middle: nothing before the unit that holds frame ``begin`` is wanted; from this unit's first
+  frame on everything is decided as in a plan that began at frame 0. So what is decoded, and with it every pixel, near-duplicate and
+  missing frame, is the same.
 
 Frames before the first keyframe, its leading pictures, packets that an edit list discards, and packets that show
 nothing are not displayed.
@@ -31,6 +34,7 @@ from orchestrator.core.sampling import Sampling
 MIN_UNIT = 8  # packets; intra-only streams would otherwise cost a unit per frame
 PIECE = 16  # packets between two looks at what can be fed
 HOLD = 512  # unwanted packets kept because a later frame of their GOP may need them, before they are decoded anyway
+HOLD_BYTES = 32 << 20  # the same for packets of a unit that may turn out to hold frame ``begin``
 REORDER = 16  # deepest reordering of any allowed codec: settles frames where dts is missing or wrong
 
 
@@ -39,16 +43,18 @@ class Packet:
 
     ``index`` is the frame's place in display order (``None`` when not displayed, -1 until settled); ``wanted`` has
     bit *t* set when tap *t*
-    takes the frame; ``restart`` asks to drain and flush the decoder first.
+    takes the frame; ``restart`` asks to drain and flush the decoder first. ``size``: bytes of the payload.
     """
 
-    __slots__ = ("dts", "index", "key", "payload", "pts", "restart", "shown", "wanted")
+    __slots__ = ("dts", "index", "key", "payload", "pts", "restart", "shown", "size", "taken", "wanted")
 
-    def __init__(self, payload: object, pts: int | None, dts: int | None, key: bool, shown: bool = True) -> None:
-        self.payload, self.dts, self.key, self.shown = payload, dts, key, shown
+    def __init__(
+        self, payload: object, pts: int | None, dts: int | None, key: bool, shown: bool = True, size: int = 0
+    ) -> None:
+        self.payload, self.dts, self.key, self.shown, self.size = payload, dts, key, shown, size
         self.pts = _UNKNOWN if pts is None else pts
         self.index: int | None = -1 if shown else None
-        self.wanted = 0
+        self.wanted = self.taken = 0  # taken: what wanted would be if the plan began at frame 0
         self.restart = False
 
 
@@ -61,11 +67,9 @@ class Feed:
 
     When it has been decoded every wanted frame with an index below ``through`` has come out; ``last`` pieces end
     their unit.
-    ``start`` is the index of the unit's first frame.
     """
 
     unit: int
-    start: int
     packets: tuple[Packet, ...]
     through: int
     last: bool
@@ -104,28 +108,32 @@ class Ticker:
 
 
 class _Unit:
-    __slots__ = ("number", "packets", "pending", "start")
+    __slots__ = ("begun", "number", "packets", "pending")
 
-    def __init__(self, number: int) -> None:
-        self.number, self.start = number, -1
+    def __init__(self, number: int, begun: bool) -> None:
+        self.number, self.begun = number, begun
         self.pending: list[Packet] = []
         self.packets = 0
 
+    def begin(self) -> None:
+        """Want what its samplings take, from its first frame on."""
+        self.begun = True
+        for packet in self.pending:
+            packet.wanted = packet.taken
+
 
 class Planner:
-    """Plans one media. ``render_from[t]``: tap ``t`` needs no frame below that index (it was delivered by an earlier
-    run).
-    """
+    """Plans one media. No frame below ``begin`` is needed any more."""
 
     def __init__(
         self,
         samplings: Sequence[Sampling],
         time_base: Fraction,
         step: int = 1,
-        render_from: Sequence[int] = (),
+        begin: int = 0,
     ) -> None:
         self._samplings, self._time_base, self._step = tuple(samplings), time_base, max(1, step)
-        self._render_from = tuple(render_from) or (0,) * len(self._samplings)
+        self._begin, self._begun = begin, begin <= 0
         self._tickers: list[Ticker] = []
         self._heap: list[tuple[int, int, Packet]] = []
         self._unit: _Unit | None = None
@@ -190,10 +198,10 @@ class Planner:
         if self._unit is None:
             if not packet.key:
                 return None
-            self._unit, self._origin = _Unit(0), packet.pts
+            self._unit, self._origin = _Unit(0, self._begun), packet.pts
         elif packet.key and self._closing is None and self._unit.packets >= MIN_UNIT:
             self._closing, self._boundary, self._repeated = self._unit, packet, False
-            self._unit = _Unit(self._closing.number + 1)
+            self._unit = _Unit(self._closing.number + 1, self._begun)
         elif self._closing is not None and self._boundary is not None and packet.pts < self._boundary.pts:
             if not packet.shown:
                 return None
@@ -222,6 +230,8 @@ class Planner:
 
     def _settle(self, bound: int) -> None:
         heap = self._heap
+        unit = self._closing or self._unit  # units follow each other in display order too
+        assert unit is not None
         while heap and heap[0][0] <= bound:
             pts, _, packet = heapq.heappop(heap)
             if self.last_pts is not None and pts <= self.last_pts:
@@ -234,8 +244,13 @@ class Planner:
                 self._tickers = [Ticker(sampling, pts, self._time_base) for sampling in self._samplings]
             packet.index = self.frames
             for tap, ticker in enumerate(self._tickers):
-                if ticker.takes(pts) and self.frames >= self._render_from[tap]:
-                    packet.wanted |= 1 << tap
+                if ticker.takes(pts):
+                    packet.taken |= 1 << tap
+            if not unit.begun and self.frames >= self._begin:
+                self._begun = True
+                unit.begin()
+            if unit.begun:
+                packet.wanted = packet.taken
             self.frames += 1
             self.last_pts = pts
             self._grown.append(pts)
@@ -252,7 +267,11 @@ class Planner:
         pending = unit.pending
         settled = next((place for place, packet in enumerate(pending) if packet.index == -1), len(pending))
         wanted = next((place + 1 for place in reversed(range(settled)) if pending[place].wanted), 0)
-        if not wanted and settled > HOLD:
+        if not wanted and settled > HOLD and (unit.begun or sum(packet.size for packet in pending) > HOLD_BYTES):
+            if not unit.begun:  # kept no longer: decode it as if it held frame ``begin``
+                unit.begin()
+                self._feed(unit, eager)
+                return
             self._emit(unit, tuple(pending[:settled]), self._done(pending[settled:]), last=False)
             del pending[:settled]
         elif wanted or eager:
@@ -266,9 +285,7 @@ class Planner:
         )
 
     def _emit(self, unit: _Unit, packets: tuple[Packet, ...], through: int, last: bool) -> None:
-        if unit.start < 0:
-            unit.start = min((p.index for p in packets if p.wanted and p.index is not None), default=through)
-        self._feeds.append(Feed(unit.number, unit.start, packets, through, last))
+        self._feeds.append(Feed(unit.number, packets, through, last))
 
     def _step_out(self) -> Step | None:
         if not self._grown and not self._feeds:

@@ -93,7 +93,7 @@ class Engine:
         contexts = [media.make_decoder(opened.stream, self._job.limits.max_pixels) for _ in range(self._threads)]
         rate = opened.average_rate
         step = int(1 / (rate * opened.time_base)) if rate else 1
-        planner = Planner([tap.sampling for tap in self._job.taps], opened.time_base, step, self._job.resume.render)
+        planner = Planner([tap.sampling for tap in self._job.taps], opened.time_base, step, self._job.resume.begin)
         skips = media.may_skip_references(opened.codec, opened.stream.codec_context.extradata)
         latest = duration = 0
         damaged = begun = False
@@ -104,10 +104,12 @@ class Engine:
             if not begun and packet.is_keyframe:
                 begun = True
                 self._examine(opened, contexts[0], packet)
-                arguments = self._job.taps, self._job.resume.deliver, self._job.limits, skips, self._alive
+                resume = self._job.resume
+                arguments = self._job.taps, resume.deliver, resume.lent, self._job.limits, skips, self._alive
                 self._decoders = [UnitDecoder(context, *arguments) for context in contexts]
                 self._planner = planner
-            planned = Packet(packet, packet.pts, packet.dts, packet.is_keyframe, media.is_shown(opened.codec, packet))
+            shown = media.is_shown(opened.codec, packet)
+            planned = Packet(packet, packet.pts, packet.dts, packet.is_keyframe, shown, packet.size)
             damaged = damaged or packet.is_corrupt
             step_out = planner.add(planned)
             if packet.pts != planned.pts:
@@ -188,7 +190,7 @@ class Engine:
     def _route(self, feed: Feed) -> None:
         work = self._open.get(feed.unit)
         if work is None:
-            self.sequencer.begin(feed.unit, feed.start)
+            self.sequencer.begin(feed.unit)
             if feed.last and not feed.packets:
                 self.sequencer.put(feed.unit, Progress(feed.through))
                 self.sequencer.end(feed.unit)
@@ -234,7 +236,7 @@ class Engine:
             raise MediaUnreadable("no frame could be decoded")
         sequencer = self.sequencer
         sequencer.flush(None)
-        counts = sequencer.counts
+        fields, counts = sequencer.ledger(), dict(sequencer.counts)  # what is added here another worker adds anew
         promised = len(opened.stream.index_entries) if opened.indexed else 0
         absent = max(0, promised - planner.packets)
         end = media.promised_end(self._reader)
@@ -251,10 +253,9 @@ class Engine:
             for pts in (sequencer.first_bad_pts, planner.first_late_pts, end_pts if broken else None)
             if pts is not None
         ]
-        sequencer.first_bad_pts = min(bad) if bad else None
-        fields = sequencer.ledger()
         counts["skipped"] = max(0, counts["source"] - counts["expected"])
-        fields["ledger"] = [counts[name] for name in LEDGER]
+        fields["final"] = [counts[name] for name in LEDGER]
+        fields["first_bad"] = min(bad) if bad else None
         self._send(encode("finished", end=end_pts, frames=planner.frames, partial=int(broken or bool(bad)), **fields))
 
     def _wanted_among(self, absent: int, step: int, opened: media.Opened) -> int:

@@ -16,23 +16,22 @@ from orchestrator.core.sampling import Sampling
 class Resume:
     """Where an earlier worker on the same bytes stopped.
 
-    Per tap: ``deliver`` is the first index to deliver, ``render`` (not above it) the first to render, so that
-    near-duplicates are found as before. ``known`` frames of the timeline need no telling again; ``counted`` frames
-    are in ``counts`` (the order of ``sequencer.LEDGER``).
+    Per tap: ``deliver`` is the first index to deliver, ``lent`` the last frame whose picture was delivered (-1: none), which later ones may
+    repeat. ``known`` frames of the timeline need no telling again; ``counted`` frames are in ``counts`` (the order of
+    ``sequencer.LEDGER``).
     """
 
     deliver: tuple[int, ...]
-    render: tuple[int, ...]
+    lent: tuple[int, ...]
     known: int = 0
     counted: int = 0
     counts: tuple[int, ...] = (0,) * 8
     bad: int | None = None
-    opened: bool = False
 
-    @classmethod
-    def fresh(cls, taps: int) -> Resume:
-        """From the beginning."""
-        return cls((0,) * taps, (0,) * taps)
+    @property
+    def begin(self) -> int:
+        """The first frame that some tap needs."""
+        return min(self.deliver)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,19 +56,19 @@ def encode_job(job: Job) -> bytes:
         limits=[job.limits.max_pixels, job.limits.max_decode_seconds, job.limits.max_stall_seconds],
         extents=job.extents,
         free=job.free,
-        resume=[resume.deliver, resume.render, resume.known, resume.counted, resume.counts, resume.bad, resume.opened],
+        resume=[resume.deliver, resume.lent, resume.known, resume.counted, resume.counts, resume.bad],
     )
 
 
 def decode_job(message: Message) -> Job:
     """The job out of its message (which comes from the service, so it is trusted)."""
-    deliver, render, known, counted, counts, bad, opened = message.raw("resume")
+    deliver, lent, known, counted, counts, bad = message.raw("resume")
     return Job(
         tuple(_decode_tap(fields) for fields in message.raw("taps")),
         DecodeLimits(*message.raw("limits")),
         _tuples(message.raw("extents")),
         _tuples(message.raw("free")),
-        Resume(tuple(deliver), tuple(render), known, counted, tuple(counts), bad, opened),
+        Resume(tuple(deliver), tuple(lent), known, counted, tuple(counts), bad),
     )
 
 

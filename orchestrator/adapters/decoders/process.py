@@ -114,7 +114,7 @@ class ProcessDecodeSession:
     async def prepare(self, owner: str) -> None:
         """Allocate the slots."""
         self._slots = await TapSlots.allocate(self._arena, self._request.taps, owner, self._grant)
-        self._state = SessionState(self._request.taps, self._slots)
+        self._state = SessionState(self._request.taps, self._slots, self._request.start)
 
     async def close(self) -> None:
         """End the worker, give the slots back."""
@@ -162,7 +162,7 @@ class ProcessDecodeSession:
                 patience -= HANG if isinstance(death, WorkerHung) else 1
                 if patience <= 0:
                     break
-        if not state.delivered:
+        if not state.partly_known:
             raise DecoderCrashed("the decode worker died again and again on this media")
         for event in state.give_up(DecoderCrashed.reason):
             yield event

@@ -30,12 +30,27 @@ class Stopped(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """A picture from before the first frame that its tap needs, because one that is needed repeats it."""
+
+    tap: int
+    index: int
+    pts: int
+    picture: Picture
+
+
+@dataclass(frozen=True, slots=True)
 class Shown:
-    """A decoded frame: for each tap that takes it the picture, or the earlier frame that it repeats (or neither: delivered before)."""
+    """A decoded frame: for each tap that needs it the picture, or the earlier frame that it repeats.
+
+    ``repeated``: it repeats an earlier frame of some tap that takes it. ``sources`` come before it.
+    """
 
     index: int
     pts: int
     pictures: tuple[tuple[int, Picture | None, int], ...]
+    repeated: bool
+    sources: tuple[Source, ...]
     nbytes: int
 
 
@@ -65,12 +80,11 @@ class _TapState:
         self.used = 0
         self.rows: list[tuple[int, int, int, int]] = []  # index, pts, row or -1, same_as or -1
         self.through = resume
-        self.resume = resume
 
 
 class _UnitState:
-    def __init__(self, number: int, start: int) -> None:
-        self.number, self.start = number, start
+    def __init__(self, number: int) -> None:
+        self.number = number
         self.held: deque[Outcome] = deque()
         self.done = False
 
@@ -100,10 +114,10 @@ class Sequencer:
 
     # --- called by the demuxer ---
 
-    def begin(self, number: int, start: int) -> None:
+    def begin(self, number: int) -> None:
         """Unit ``number`` follows those begun before."""
         with self.condition:
-            unit = _UnitState(number, start)
+            unit = _UnitState(number)
             self._units.append(unit)
             self._by_number[number] = unit
 
@@ -147,7 +161,7 @@ class Sequencer:
                     self._held += nbytes
                     return
         self._drain(unit)
-        self._apply(unit, outcome)
+        self._apply(outcome)
 
     def catch_up(self, number: int) -> None:
         """Write what the unit holds when it has become the head."""
@@ -188,13 +202,13 @@ class Sequencer:
     def _drain(self, unit: _UnitState) -> None:
         while unit.held:
             outcome = unit.held.popleft()
-            self._apply(unit, outcome)
+            self._apply(outcome)
             if isinstance(outcome, Shown) and outcome.nbytes:
                 with self.condition:
                     self._held -= outcome.nbytes
                     self.condition.notify_all()
 
-    def _apply(self, unit: _UnitState, outcome: Outcome) -> None:
+    def _apply(self, outcome: Outcome) -> None:
         if isinstance(outcome, Progress):
             self._advance(outcome.through)
             return
@@ -203,21 +217,23 @@ class Sequencer:
             if self.first_bad_pts is None:
                 self.first_bad_pts = outcome.pts
             return
-        repeated = any(same_as >= 0 for _, _, same_as in outcome.pictures)
-        self._count(outcome.index, "decoded", repeated)
+        self._count(outcome.index, "decoded", outcome.repeated)
+        for source in outcome.sources:
+            self._write(source.tap, source.index, source.pts, source.picture)
         for number, picture, same_as in outcome.pictures:
-            state = self._taps[number]
-            row = -1
-            if picture is not None:
-                if state.slot is None:
-                    state.slot = self._free_slot(state)
-                row, state.used = state.used, state.used + 1
-                place(picture, state.slots[state.slot][row])
-            elif same_as < 0:
-                continue
-            state.rows.append((outcome.index, outcome.pts, row, same_as))
-            if state.used == state.tap.batch or len(state.rows) >= ROWS_PER_BATCH * state.tap.batch:
-                self._emit(number, state, unit.start)
+            self._write(number, outcome.index, outcome.pts, picture, same_as)
+
+    def _write(self, number: int, index: int, pts: int, picture: Picture | None, same_as: int = -1) -> None:
+        state = self._taps[number]
+        row = -1
+        if picture is not None:
+            if state.slot is None:
+                state.slot = self._free_slot(state)
+            row, state.used = state.used, state.used + 1
+            place(picture, state.slots[state.slot][row])
+        state.rows.append((index, pts, row, same_as))
+        if state.used == state.tap.batch or len(state.rows) >= ROWS_PER_BATCH * state.tap.batch:
+            self._emit(number, state)
 
     def _count(self, index: int, what: str, repeated: bool = False) -> None:
         if index < self.counted:
@@ -234,13 +250,10 @@ class Sequencer:
                 self._wait()
             return state.free.popleft()
 
-    def _emit(self, number: int, state: _TapState, unit_start: int = -1) -> None:
+    def _emit(self, number: int, state: _TapState) -> None:
         state.through = max(state.through, state.rows[-1][0] + 1)
-        chain = unit_start if 0 <= unit_start <= state.rows[-1][0] else -1
         slot = -1 if state.slot is None else state.slot
-        message = encode(
-            "batch", tap=number, slot=slot, through=state.through, rows=state.rows, chain=chain, **self._ledger()
-        )
+        message = encode("batch", tap=number, slot=slot, through=state.through, rows=state.rows, **self._ledger())
         state.rows, state.slot, state.used = [], None, 0
         self._send(message)
 
@@ -260,7 +273,7 @@ class Sequencer:
         return {"counted": self.counted, "ledger": ledger, "bad": self.first_bad_pts}
 
     def ledger(self) -> dict[str, object]:
-        """Fields of the final message."""
+        """The account so far, as the fields of a message."""
         return self._ledger()
 
     def _wait(self) -> None:

@@ -1,6 +1,6 @@
 """What a session knows of its media, whichever worker told it; every claim of a worker is checked here.
 
-The state is also what a new worker needs to go on where a dead one stopped.
+The state is also what a new worker needs to go on where a dead one stopped, be it one of this session or of an earlier one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from orchestrator.adapters.decoders.wire import Message, ProtocolError
 from orchestrator.core.decode_plan import Ticker
 from orchestrator.core.frames import FrameBatch, FrameRow, Tap
 from orchestrator.core.media import Ledger, LedgerMark, MediaInfo
-from orchestrator.ports import DecodeEvent, DecodeFinished, MediaOpened, TapAdvanced, TimelineGrew
+from orchestrator.ports import DecodeEvent, DecodeFinished, DecodeStart, MediaOpened, TapAdvanced, TimelineGrew
 
 _MOST = 1 << 40  # frames
 
@@ -25,17 +25,16 @@ _MOST = 1 << 40  # frames
 class SessionState:
     """Turns worker messages into events. Raises ``ProtocolError`` for what cannot be true."""
 
-    def __init__(self, taps: tuple[Tap, ...], slots: TapSlots) -> None:
+    def __init__(self, taps: tuple[Tap, ...], slots: TapSlots, start: DecodeStart | None = None) -> None:
         self._taps, self._slots = taps, slots
+        start = start or DecodeStart((0,) * len(taps))
         self.media: MediaInfo | None = None
         self.pts = array("q")
-        self.through = [0] * len(taps)
-        self.delivered = False
-        self._chain = [0] * len(taps)
+        self.through = list(start.first)
+        self.delivered = start.mark.ledger.decoded > 0
         self._kept = [-1] * len(taps)
-        self._counted = 0
-        self._counts: tuple[int, ...] = (0,) * len(LEDGER)
-        self._bad: int | None = None
+        self._mark = start.mark
+        self._final: Ledger | None = None
 
     @property
     def progress(self) -> tuple[int, ...]:
@@ -45,23 +44,19 @@ class SessionState:
     @property
     def ledger(self) -> Ledger:
         """The ledger so far."""
-        return Ledger(**dict(zip(LEDGER, self._counts, strict=True)))
+        return self._final or self._mark.ledger
 
     @property
     def mark(self) -> LedgerMark:
-        """The account of the frames counted so far."""
-        return LedgerMark(self._counted, self.ledger, self._bad)
+        """The account of the frames counted so far, without what only the end of the media tells."""
+        return self._mark
 
     @property
     def resume(self) -> Resume:
         """Where another worker has to go on."""
-        render = tuple(
-            min(chain, through) if tap.reuse else through
-            for tap, chain, through in zip(self._taps, self._chain, self.through, strict=True)
-        )
-        return Resume(
-            tuple(self.through), render, len(self.pts), self._counted, self._counts, self._bad, self.media is not None
-        )
+        mark = self._mark
+        counts = tuple(getattr(mark.ledger, name) for name in LEDGER)
+        return Resume(tuple(self.through), tuple(self._kept), len(self.pts), mark.counted, counts, mark.first_bad_pts)
 
     def accept(self, message: Message) -> Iterator[DecodeEvent]:
         """The events that a message means."""
@@ -81,8 +76,12 @@ class SessionState:
             raise ProtocolError("unknown message")
 
     def give_up(self, fault: str) -> Iterator[DecodeEvent]:
-        """End a session whose workers keep dying: what is known of the timeline but was not delivered counts as dropped."""
-        lost = sum(self._sampled(index) for index in range(self._counted, len(self.pts)))
+        """End a session whose workers keep dying: what is known of the timeline but was not delivered counts as dropped.
+
+        Only a session that has delivered something, and knows the timeline as far as frames were counted, can be ended
+        like this (``partly_known``).
+        """
+        lost = sum(self._sampled(index) for index in range(self._mark.counted, len(self.pts)))
         ledger = self.ledger
         first_bad = min(self.through)
         end = self.pts[-1] + max(1, self.pts[-1] - self.pts[-2] if len(self.pts) > 1 else 1)
@@ -93,12 +92,18 @@ class SessionState:
             dropped=ledger.dropped + lost,
             skipped=len(self.pts) - ledger.expected - lost,
         )
-        self._counts = tuple(getattr(final, name) for name in LEDGER)
+        self._final = final
         for tap, through in zip(self._taps, self.through, strict=True):
             if through < len(self.pts):
                 yield TapAdvanced(tap, len(self.pts))
         bad = self.pts[first_bad] if first_bad < len(self.pts) else end
-        yield DecodeFinished(final, end, True, bad if self._bad is None else min(bad, self._bad), fault)
+        known = self._mark.first_bad_pts
+        yield DecodeFinished(final, end, True, bad if known is None else min(bad, known), fault)
+
+    @property
+    def partly_known(self) -> bool:
+        """Whether there is a part of the media to report on."""
+        return self.delivered and len(self.pts) >= max(1, self._mark.counted)
 
     def _sampled(self, index: int) -> bool:
         if self.media is None:
@@ -152,7 +157,9 @@ class SessionState:
         number = message.integer("tap", 0, len(self._taps) - 1)
         tap = self._taps[number]
         rows: list[FrameRow] = []
-        used, below, kept = 0, self.through[number], self._kept[number]
+        # Before its first picture a tap may get one from before its start, which others repeat.
+        used, kept = 0, self._kept[number]
+        below = self.through[number] if kept >= 0 or not tap.reuse else 0
         for index, pts, row, same_as in message.rows("rows", 4, ROWS_PER_BATCH * tap.batch):
             if not below <= index < len(self.pts) or self.pts[index] != pts:
                 raise ProtocolError("a frame out of place")
@@ -165,20 +172,19 @@ class SessionState:
                 if row != -1 or same_as != kept or kept < 0:
                     raise ProtocolError("a frame that repeats none")
                 rows.append(FrameRow(index, pts, None, same_as))
-            below = index + 1
+            below = max(index + 1, self.through[number])
         through = message.integer("through", below, len(self.pts))
         slot = message.integer("slot", -1)
         if not rows or (slot < 0) != (used == 0) or (slot >= 0 and not self._slots.may_lend(number, slot)):
             raise ProtocolError("a batch without frames, or in a slot that is not its own")
-        chain = message.integer("chain", -1, below)
         self._count(message)
         self.through[number], self._kept[number], self.delivered = through, kept, True
-        if chain >= 0:
-            self._chain[number] = chain
         return FrameBatch(tap, tuple(rows), through, self._slots.lend(number, slot) if slot >= 0 else None)
 
     def _advanced(self, message: Message) -> Iterator[DecodeEvent]:
-        reached = message.integers("through", len(self._taps), 0, len(self.pts))
+        reached = message.integers("through", len(self._taps), 0)
+        if any(through > max(known, len(self.pts)) for through, known in zip(reached, self.through, strict=True)):
+            raise ProtocolError("frames that are not known")
         self._count(message)
         for number, through in enumerate(reached):
             if through > self.through[number]:
@@ -191,21 +197,21 @@ class SessionState:
         message.integer("frames", len(self.pts), len(self.pts))
         end = message.integer("end", self.pts[-1] + 1)
         partial = bool(message.integer("partial", 0, 1))
+        final, bad = self._ledger_of(message, "final"), message.optional("first_bad")
         self._count(message)
+        self._final = final
         for number, through in enumerate(self.through):
             if through < len(self.pts):
                 self.through[number] = len(self.pts)
                 yield TapAdvanced(self._taps[number], len(self.pts))
-        bad = message.optional("bad")
-        yield DecodeFinished(
-            self.ledger, end, partial, bad if partial else None, "MEDIA_UNREADABLE" if partial else None
-        )
+        yield DecodeFinished(final, end, partial, bad if partial else None, "MEDIA_UNREADABLE" if partial else None)
 
     def _count(self, message: Message) -> None:
-        counts = message.integers("ledger", len(LEDGER), 0, _MOST)
-        known = dict(zip(LEDGER, counts, strict=True))
-        if known["expected"] != known["decoded"] + known["corrupt"] + known["dropped"]:
+        counted = message.integer("counted", 0, max(len(self.pts), self._mark.counted))
+        self._mark = LedgerMark(counted, self._ledger_of(message, "ledger"), message.optional("bad"))
+
+    def _ledger_of(self, message: Message, name: str) -> Ledger:
+        ledger = Ledger(**dict(zip(LEDGER, message.integers(name, len(LEDGER), 0, _MOST), strict=True)))
+        if ledger.expected != ledger.decoded + ledger.corrupt + ledger.dropped:
             raise ProtocolError("a ledger that does not add up")
-        self._counted = message.integer("counted", 0, len(self.pts))
-        self._bad = message.optional("bad")
-        self._counts = counts
+        return ledger

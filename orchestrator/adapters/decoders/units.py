@@ -11,7 +11,7 @@ from av.video.codeccontext import VideoCodecContext
 
 from orchestrator.adapters.decoders.container import MEDIA_ERRORS, check_pixels
 from orchestrator.adapters.decoders.scaling import Picture, Scaler, clockwise
-from orchestrator.adapters.decoders.sequencer import Missing, Outcome, Progress, Shown
+from orchestrator.adapters.decoders.sequencer import Missing, Outcome, Progress, Shown, Source
 from orchestrator.core.decode_plan import Feed, Packet
 from orchestrator.core.frames import Tap
 from orchestrator.core.media import DecodeLimits
@@ -22,7 +22,8 @@ from orchestrator.errors import DecodeBudget
 class UnitDecoder:
     """Decodes units one after the other with one codec context (one thread).
 
-    ``skips`` allows to leave out non-reference pictures that nobody wants. ``deliver[t]``: first index that tap ``t`` still needs.
+    ``skips`` allows to leave out non-reference pictures that nobody wants. ``deliver[t]``: first index that tap ``t`` still needs;
+    ``lent[t]``: the last frame of which it has the picture.
     """
 
     def __init__(
@@ -30,11 +31,13 @@ class UnitDecoder:
         context: VideoCodecContext,
         taps: Sequence[Tap],
         deliver: Sequence[int],
+        lent: Sequence[int],
         limits: DecodeLimits,
         skips: bool,
         alive: Callable[[], None],
     ) -> None:
-        self._context, self._taps, self._deliver, self._limits, self._skips = context, taps, deliver, limits, skips
+        self._context, self._taps, self._limits, self._skips = context, taps, limits, skips
+        self._deliver, self._lent = deliver, lent
         self._alive = alive
         self._scalers = [Scaler(tap.view) for tap in taps]
         self._skipping = False
@@ -46,6 +49,7 @@ class UnitDecoder:
         self._expected: dict[int, tuple[int, int]] = {}  # pts -> index, wanted
         self._order: deque[tuple[int, int]] = deque()  # index, pts of frames that have not come out, rising
         self._kept: dict[int, tuple[Likeness, int]] = {}  # tap -> last picture that was not a repeat
+        self._sources: dict[int, Source] = {}  # tap -> that picture, where it lies before the first that is needed
         self._faulty = False
         self._turn: int | None = None
 
@@ -122,24 +126,29 @@ class UnitDecoder:
         if self._turn is None:
             self._turn = clockwise(frame)
         pictures: list[tuple[int, Picture | None, int]] = []
-        nbytes = 0
+        sources: list[Source] = []
+        repeated = False
         try:
             for number, tap in enumerate(self._taps):
-                if not wanted >> number & 1:
+                early = index < self._deliver[number]
+                if not wanted >> number & 1 or (early and not tap.reuse):
                     continue
-                picture: Picture | None = self._scalers[number].scale(frame, self._turn)
-                same_as = -1
-                if tap.reuse and picture is not None:
-                    same_as = self._repeats(number, picture, index)
-                if same_as >= 0:
-                    picture = None
-                if index < self._deliver[number]:
-                    picture, same_as = None, -1
-                pictures.append((number, picture, same_as))
-                nbytes += 0 if picture is None else picture.nbytes
+                picture = self._scalers[number].scale(frame, self._turn)
+                same_as = self._repeats(number, picture, index) if tap.reuse else -1
+                repeated = repeated or same_as >= 0
+                if early:
+                    if same_as < 0 and index > self._lent[number]:
+                        self._sources[number] = Source(number, index, pts, picture)
+                    continue
+                source = self._sources.pop(number, None)
+                if source is not None and source.index == same_as:
+                    sources.append(source)
+                pictures.append((number, picture if same_as < 0 else None, same_as))
         except MEDIA_ERRORS:
             return Missing(index, pts, corrupt=True)
-        return Shown(index, pts, tuple(pictures), nbytes)
+        nbytes = sum(picture.nbytes for _, picture, _ in pictures if picture is not None)
+        nbytes += sum(source.picture.nbytes for source in sources)
+        return Shown(index, pts, tuple(pictures), repeated, tuple(sources), nbytes)
 
     def _repeats(self, tap: int, picture: Picture, index: int) -> int:
         """The frame whose answer ``picture`` may borrow, or -1."""

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.core.decode_plan import HOLD, MIN_UNIT, Feed, Packet, Planner, Step, Ticker
+from orchestrator.core.decode_plan import HOLD, HOLD_BYTES, MIN_UNIT, Feed, Packet, Planner, Step, Ticker
 from orchestrator.core.sampling import EVERY_FRAME, Sampling
 
 BASE = Fraction(1, 1000)
@@ -69,8 +69,8 @@ samplings = st.lists(
 )
 
 
-def plan(stream: list[Coded], taps: list[Sampling], flush_every: int = 0, resume: tuple[int, ...] = ()) -> list[Step]:
-    planner = Planner(taps, BASE, 40, resume)
+def plan(stream: list[Coded], taps: list[Sampling], flush_every: int = 0, begin: int = 0) -> list[Step]:
+    planner = Planner(taps, BASE, 40, begin)
     steps = []
     for number, coded in enumerate(stream):
         steps.append(planner.add(Packet(number, coded.pts, coded.dts, coded.key)))
@@ -122,7 +122,7 @@ def test_a_plan_decodes_exactly_what_is_wanted(stream: list[Coded], taps: list[S
                     assert packet.index not in told
                     told[packet.index or 0] = packet.wanted
                     assert packet.index is not None
-                    assert feed.start <= packet.index < len(timeline)
+                    assert packet.index < len(timeline)
                     assert through <= packet.index < feed.through
                 decoded.add(number)
             assert feed.through >= through
@@ -146,18 +146,55 @@ def test_flushing_changes_no_decision(stream: list[Coded], taps: list[Sampling])
 
 @given(streams(), samplings, st.data())
 @settings(max_examples=100, deadline=None)
-def test_a_resumed_plan_wants_the_rest(stream: list[Coded], taps: list[Sampling], data: st.DataObject) -> None:
-    resume = tuple(data.draw(st.integers(0, len(stream))) for _ in taps)
-    told = {
-        packet.index: packet.wanted
-        for step in plan(stream, taps, resume=resume)
-        for feed in step.feeds
-        for packet in feed.packets
-        if packet.wanted
-    }
-    for index, bits in wanted_by_brute_force(stream, taps).items():
-        left = sum(bits & (1 << tap) for tap in range(len(taps)) if index >= resume[tap])
-        assert told.get(index, 0) == left
+def test_a_plan_that_begins_later_is_the_rest_of_the_whole(
+    stream: list[Coded], taps: list[Sampling], data: st.DataObject
+) -> None:
+    """From the unit that holds the frame on: the same frames in the same units, wanted by the same taps, each with the
+    frames that it needs. Nothing before."""
+
+    def units(steps: list[Step]) -> dict[int, list[tuple[object, int | None, int]]]:
+        wanted: dict[int, list[tuple[object, int | None, int]]] = {}
+        decoded: dict[int, set[int]] = {}
+        for feed in (feed for step in steps for feed in step.feeds):
+            found = wanted.setdefault(feed.unit, [])
+            for packet in feed.packets:
+                assert isinstance(packet.payload, int)
+                if packet.restart:
+                    decoded[feed.unit] = set()
+                before = decoded.setdefault(feed.unit, set())
+                if packet.wanted:
+                    assert stream[packet.payload].needs <= before
+                    found.append((packet.payload, packet.index, packet.wanted))
+                before.add(packet.payload)
+        return wanted
+
+    begin = data.draw(st.integers(0, len(stream)))
+    whole, rest = units(plan(stream, taps)), units(plan(stream, taps, data.draw(st.integers(0, 7)), begin))
+    assert whole.keys() == rest.keys()
+    early = 0
+    for unit, fed in whole.items():
+        last = max((index for _, index, _ in fed if index is not None), default=-1)
+        assert rest[unit] in ([], fed)
+        assert rest[unit] or last < begin
+        early += bool(rest[unit]) and last < begin
+    assert early <= 1, "a unit that holds the frame, though none that is wanted behind it"
+
+
+def test_a_long_gop_before_the_beginning_is_not_fed() -> None:
+    out = feeds(Planner([EVERY_FRAME], BASE, begin=1900), packets(2000, 900))
+    fed = [packet.payload for feed in out for packet in feed.packets]
+    assert fed == list(range(1800, 2000))
+
+
+def test_packets_that_may_be_needed_are_kept_up_to_a_limit() -> None:
+    planner = Planner([EVERY_FRAME], BASE, begin=4000)
+    held = most = 0
+    for packet in packets(5000, 10_000):
+        packet.size = HOLD_BYTES // 1000
+        step = planner.add(packet)
+        held = held + 1 - sum(len(feed.packets) for feed in step.feeds) if step else held + 1
+        most = max(most, held)
+    assert 1000 <= most <= 1040
 
 
 @given(

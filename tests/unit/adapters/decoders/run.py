@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +17,14 @@ from orchestrator.ports import (
     Decoder,
     DecodeRequest,
     DecodeSession,
+    DecodeStart,
     MediaBytes,
     MediaOpened,
     TapAdvanced,
     TimelineGrew,
 )
+
+Row = tuple[int, int, NDArray[np.uint8] | None, int | None]
 
 
 @dataclass
@@ -31,9 +34,10 @@ class Collected:
     media: MediaInfo | None = None
     finished: DecodeFinished | None = None
     pts: list[int] = field(default_factory=list)
-    rows: dict[Tap, list[tuple[int, int, NDArray[np.uint8] | None, int | None]]] = field(default_factory=dict)
+    rows: dict[Tap, list[Row]] = field(default_factory=dict)
     through: dict[Tap, int] = field(default_factory=dict)
     batches: list[int] = field(default_factory=list)
+    started: bool = False
 
     def take(self, event: DecodeEvent) -> None:
         """Take one event, checking the port's promises."""
@@ -58,7 +62,8 @@ class Collected:
         shape = (tap.batch, tap.view.height, tap.view.width, 3)
         pixels = batch.slot.array(shape) if batch.slot else None
         for row in batch.rows:
-            assert row.index >= self.through.get(tap, 0)
+            # A started tap may begin with one frame from before, which others repeat.
+            assert row.index >= self.through.get(tap, 0) or (self.started and tap.reuse and not rows)
             assert self.pts[row.index] == row.pts, "a frame's TimelineGrew comes before it"
             assert not rows or rows[-1][0] < row.index
             copy = pixels[row.row].copy() if row.row is not None and pixels is not None else None
@@ -69,15 +74,37 @@ class Collected:
         if batch.slot is not None:
             batch.slot.release()
 
+    def is_the_rest_of(self, whole: Collected, first: Sequence[int]) -> None:
+        """Assert that this is ``whole`` from frames ``first`` of its taps on, save frames decoded twice."""
+        assert (self.media, self.pts) == (whole.media, whole.pts)
+        for tap, begin in zip(whole.rows, first, strict=True):
+            rows = self.rows.get(tap, [])
+            early = [row for row in rows if row[0] < begin]
+            assert len(early) <= tap.reuse
+            if early:
+                assert rows[len(early)][3] == early[0][0], "it came because a row repeats it"
+                assert_same_rows(early, [row for row in whole.rows[tap] if row[0] == early[0][0]])
+            assert_same_rows(rows[len(early) :], [row for row in whole.rows[tap] if row[0] >= begin])
+            known = {index for index, _, picture, _ in rows if picture is not None}
+            assert all(same_as in known for _, _, picture, same_as in rows if picture is None)
+        assert self.finished is not None
+        assert whole.finished is not None
+        ledger = replace(self.finished.ledger, redecoded=whole.finished.ledger.redecoded)
+        assert replace(self.finished, ledger=ledger) == whole.finished
+
     def same_as(self, other: Collected) -> None:
         """Assert equality of all that does not depend on batching."""
         assert self.pts == other.pts
         for tap in other.rows:
-            ours, theirs = self.rows[tap], other.rows[tap]
-            assert [(i, p, s) for i, p, _, s in ours] == [(i, p, s) for i, p, _, s in theirs]
-            for mine, yours in zip(ours, theirs, strict=True):
-                assert (mine[2] is None) == (yours[2] is None)
-                assert mine[2] is None or np.array_equal(mine[2], yours[2]), f"pixels of frame {mine[0]}"
+            assert_same_rows(self.rows[tap], other.rows[tap])
+
+
+def assert_same_rows(ours: Sequence[Row], theirs: Sequence[Row]) -> None:
+    """Assert equality, pixel by pixel."""
+    assert [(i, p, s) for i, p, _, s in ours] == [(i, p, s) for i, p, _, s in theirs]
+    for mine, yours in zip(ours, theirs, strict=True):
+        assert (mine[2] is None) == (yours[2] is None)
+        assert mine[2] is None or np.array_equal(mine[2], yours[2]), f"pixels of frame {mine[0]}"
 
 
 async def collect(
@@ -85,11 +112,13 @@ async def collect(
     source: MediaBytes,
     *taps: Tap,
     limits: DecodeLimits | None = None,
+    start: DecodeStart | None = None,
     seen: Callable[[DecodeSession, DecodeEvent], Awaitable[None]] | None = None,
 ) -> Collected:
     """Decode to the end; ``seen`` is called after each event."""
-    out = Collected()
-    async with asyncio.timeout(120), decoder.open(source, DecodeRequest(taps, limits or DecodeLimits())) as session:
+    out = Collected(started=start is not None)
+    request = DecodeRequest(taps, limits or DecodeLimits(), start)
+    async with asyncio.timeout(120), decoder.open(source, request) as session:
         async for event in session.events():
             out.take(event)
             if seen is not None:

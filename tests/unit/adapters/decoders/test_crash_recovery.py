@@ -20,10 +20,10 @@ from orchestrator.adapters.frames.arena import Arena
 from orchestrator.adapters.sources.path import PathSource
 from orchestrator.adapters.sources.spool import Spool
 from orchestrator.core.frames import FrameBatch, Tap, View
-from orchestrator.core.media import DecodeLimits
+from orchestrator.core.media import DecodeLimits, Ledger, LedgerMark
 from orchestrator.core.sampling import EVERY_FRAME, Sampling
 from orchestrator.errors import AnalysisCancelled, DecoderCrashed
-from orchestrator.ports import DecodeEvent, DecodeFinished, DecodeRequest, DecodeSession, MediaOpened
+from orchestrator.ports import DecodeEvent, DecodeFinished, DecodeRequest, DecodeSession, DecodeStart, MediaOpened
 from tests.unit.adapters.decoders.clips import Clip, x264
 from tests.unit.adapters.decoders.run import Collected, collect
 
@@ -88,6 +88,38 @@ async def test_kills_change_nothing(decoder: ProcessDecoder, clip: Path) -> None
         ledger = replace(rough.finished.ledger, redecoded=0)
         assert replace(rough.finished, ledger=ledger) == calm.finished, kills
     assert redecoded > 0, "the kills came in the middle of the work"
+
+
+async def test_kills_change_nothing_in_a_session_that_began_later(decoder: ProcessDecoder, clip: Path) -> None:
+    marks: list[LedgerMark] = []
+
+    async def mark(session: DecodeSession, event: DecodeEvent) -> None:
+        marks.append(session.mark())
+
+    with PathSource(clip, [clip.parent]) as source:
+        calm = await collect(decoder, source, *TAPS, seen=mark)
+        start = DecodeStart((100, 130), marks[-2])
+        for kill_after in (1, 3, 9):
+            events = 0
+
+            async def seen(session: DecodeSession, event: DecodeEvent, after: int = kill_after) -> None:
+                nonlocal events
+                events += 1
+                if events == after:
+                    kill(session)
+
+            rough = await collect(decoder, source, *TAPS, start=start, seen=seen)
+            rough.is_the_rest_of(calm, start.first)
+
+
+async def test_deaths_in_a_later_session_leave_what_was_decided_before(
+    decoder: ProcessDecoder, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No frame that an earlier session has counted is taken for lost, and nothing is made up where the timeline is not known."""
+    monkeypatch.setattr(Worker, "send_job", lambda worker, data, descriptors: worker.kill())
+    start = DecodeStart((100, 130), LedgerMark(140, Ledger(expected=140, decoded=140)))
+    with PathSource(clip, [clip.parent]) as source, pytest.raises(DecoderCrashed):
+        await collect(decoder, source, *TAPS, start=start)
 
 
 async def test_a_kill_during_an_upload(decoder: ProcessDecoder, clip: Path, tmp_path: Path) -> None:

@@ -13,7 +13,9 @@ from orchestrator.adapters.decoders.state import SessionState
 from orchestrator.adapters.decoders.wire import Message, ProtocolError
 from orchestrator.adapters.frames.arena import Arena
 from orchestrator.core.frames import FrameBatch, Tap, View
+from orchestrator.core.media import Ledger, LedgerMark
 from orchestrator.core.sampling import EVERY_FRAME
+from orchestrator.ports import DecodeStart
 
 TAP = Tap(View(16, 16), EVERY_FRAME, 4, reuse=True)
 OPENED = {
@@ -33,11 +35,18 @@ BATCH = {
     "slot": 1,
     "through": 3,
     "rows": [[0, 0, 0, -1], [1, 1, -1, 0], [2, 2, 1, -1]],
-    "chain": 0,
     **LEDGER,
 }
 ADVANCED = {"t": "advanced", "through": [5], **LEDGER}
-FINISHED = {"t": "finished", "frames": 6, "end": 6, "partial": 0, **LEDGER}
+FINISHED = {
+    "t": "finished",
+    "frames": 6,
+    "end": 6,
+    "partial": 0,
+    "final": [6, 3, 3, 0, 0, 3, 1, 0],
+    "first_bad": None,
+    **LEDGER,
+}
 
 
 def message(fields: dict[str, Any]) -> Message:
@@ -111,6 +120,8 @@ def test_true_messages_become_events(state: SessionState, slots: TapSlots) -> No
         (FINISHED, {"frames": 7}),
         (FINISHED, {"end": 5}),
         (FINISHED, {"partial": 2}),
+        (FINISHED, {"final": [6, 4, 3, 0, 0, 2, 1, 0]}),
+        (FINISHED, {"final": None}),
         (FINISHED, {"t": "surprise"}),
     ],
 )
@@ -119,6 +130,34 @@ def test_lies_are_refused(state: SessionState, slots: TapSlots, base: dict[str, 
     with pytest.raises(ProtocolError):
         list(state.accept(message(base | change)))
     assert slots.free == free
+
+
+def test_a_started_session_takes_one_picture_from_before_its_start(slots: TapSlots) -> None:
+    """And tells its frames; more would be a lie."""
+    mark = LedgerMark(4, Ledger(expected=4, decoded=4), None)
+    state = SessionState((TAP,), slots, DecodeStart((3,), mark))
+    assert state.mark == mark
+    assert state.resume.begin == 3
+    for fields in (OPENED, {**TIMELINE, "pts": [0, 1]}, {**ADVANCED, "through": [3], "counted": 4}):
+        assert len(list(state.accept(message(fields)))) == (fields["t"] != "advanced")
+    list(state.accept(message({**TIMELINE, "first": 2, "pts": [2, 3, 4, 5]})))
+    rows = [[1, 1, 0, -1], [2, 2, -1, 1]]
+    with pytest.raises(ProtocolError):
+        list(state.accept(message(BATCH | {"rows": rows})))
+    (batch,) = state.accept(message(BATCH | {"rows": [[1, 1, 0, -1], [3, 3, -1, 1]], "through": 4}))
+    assert isinstance(batch, FrameBatch)
+    assert [(row.index, row.same_as) for row in batch.rows] == [(1, None), (3, 1)]
+    with pytest.raises(ProtocolError):
+        list(state.accept(message(BATCH | {"rows": [[2, 2, 0, -1]], "slot": 0, "through": 4})))
+
+
+def test_the_mark_lacks_what_only_the_end_tells(state: SessionState) -> None:
+    """Else another session would add it twice."""
+    list(state.accept(message(BATCH)))
+    before = state.mark
+    list(state.accept(message(FINISHED)))
+    assert state.mark == before
+    assert state.ledger.skipped == 3
 
 
 def test_a_slot_is_lent_once(state: SessionState) -> None:

@@ -2,7 +2,10 @@
 
 An analyzer looks at the pictures of one tap, asks models about them, and sums up a segment. The pipeline owns order,
 retries, near-duplicates and
-backpressure; an analyzer holds none of that. One instance serves one analysis.
+backpressure; an analyzer holds none of that. One instance serves one attempt on an analysis.
+
+What it raises ends it, not the analysis: the segments from there on go without it. Only ``Unavailable`` errors that a retry may cure
+end the attempt.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 from orchestrator.analyzers.batch import PictureBatch
 from orchestrator.core.frames import Tap
@@ -44,6 +47,16 @@ class Analyzer(Protocol[T]):
         ...
 
     @property
+    def revision(self) -> int:
+        """Version of its code, labels included: another number when the same pictures may be answered differently."""
+        ...
+
+    @property
+    def options(self) -> object:
+        """Its settings, a dataclass: they decide, with ``revision`` and its models, what it answers."""
+        ...
+
+    @property
     def tap(self) -> Tap:
         """The pictures it looks at."""
         ...
@@ -62,6 +75,23 @@ class Analyzer(Protocol[T]):
         """Sum up a segment from its observations in frame order. Called in segment order; ``None`` when there is
         nothing to say.
         """
+        ...
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """What an analyzer has besides that if a segment's answer depends on the segments of its shot before.
+
+    Across shots an analyzer without it must know nothing, and one with it only what ``memo`` says at a shot's first segment.
+    """
+
+    def memo(self) -> object:
+        """What the segment just closed adds to the state, as a JSON value; floats may not change on the way (see ``core.exact``)."""
+        ...
+
+    def recall(self, memos: Sequence[object]) -> None:
+        """Come to the state after the segments of ``memos``: those of the newest shot, from its first segment on. Called
+        after ``open`` in a thread of its own, before anything else."""
         ...
 
 

@@ -47,9 +47,10 @@ class Faces:
 
     name = "faces"
     models = ("faces", "face_embedding")
+    revision = 1
 
     def __init__(self, options: Options) -> None:
-        self._options = options
+        self.options = options
         self._content = (LARGE.width, LARGE.height)
         self.tap: Tap = large_tap(Sampling(options.rate), options.reuse)
 
@@ -67,7 +68,7 @@ class Faces:
         for number, answer in enumerate(answers):
             for box, score in zip(answer["boxes"], answer["scores"], strict=True):
                 x0, y0, x1, y1 = pixels = box * (width, height, width, height)
-                if score >= self._options.min_score and min(x1 - x0, y1 - y0) >= self._options.min_side:
+                if score >= self.options.min_score and min(x1 - x0, y1 - y0) >= self.options.min_side:
                     found.append((number, pixels, float(score)))
         crops: list[Picture] = [square_crop(contents[number], box, FACE_SIDE, MARGIN) for number, box, _ in found]
         vectors = await batch.infer_pictures("face_embedding", crops) if crops else []
@@ -85,7 +86,7 @@ class Faces:
         for observation in seen:
             for sighting in observation.value:
                 likeness = [float(group[0][1].vector @ sighting.vector) for group in groups]
-                if likeness and max(likeness) >= self._options.likeness:
+                if likeness and max(likeness) >= self.options.likeness:
                     groups[int(np.argmax(likeness))].append((observation, sighting))
                 else:
                     groups.append([(observation, sighting)])

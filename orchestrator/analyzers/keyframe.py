@@ -40,9 +40,10 @@ class Keyframe:
 
     name = "keyframe"
     models = ()
+    revision = 1
 
     def __init__(self, options: Options) -> None:
-        self._options = options
+        self.options = options
         self._width, self._height = VIEW.width, VIEW.height
         self.tap = Tap(VIEW, Sampling(options.rate), 4, options.reuse)
 
@@ -56,7 +57,7 @@ class Keyframe:
         for picture in batch.pictures:
             content = picture[: self._height, : self._width]
             stills.append(
-                Still(encode_jpeg(content, self._options.quality), sharpness(content), self._width, self._height)
+                Still(encode_jpeg(content, self.options.quality), sharpness(content), self._width, self._height)
             )
         return stills
 

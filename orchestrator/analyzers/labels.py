@@ -42,9 +42,10 @@ class Labels:
 
     name = "labels"
     models = ("labels",)
+    revision = 1
 
     def __init__(self, options: Options, names: Sequence[str]) -> None:
-        self._options = options
+        self.options = options
         self._names = names
         self.tap = Tap(VIEW, Sampling(options.rate), BATCH, options.reuse)
 
@@ -66,9 +67,9 @@ class Labels:
                 scores[index].append((score, observation))
         ranked = sorted(scores.items(), key=lambda item: (-sum(score for score, _ in item[1]), item[0]))
         labels = []
-        for index, hits in ranked[: self._options.top]:
+        for index, hits in ranked[: self.options.top]:
             mean = sum(score for score, _ in hits) / len(seen)
             best_score, best = max(hits, key=lambda hit: hit[0])
-            if mean >= self._options.floor:
+            if mean >= self.options.floor:
                 labels.append(LabelScore(self._names[index], mean, best_score, best.at))
         return tuple(labels)

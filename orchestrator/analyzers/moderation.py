@@ -21,8 +21,10 @@ class Moderation:
 
     name = "moderation"
     models = ("moderation",)
+    revision = 1
 
     def __init__(self, options: SampledOptions, names: Sequence[str]) -> None:
+        self.options = options
         self._unsafe = list(names).index(UNSAFE)
         self.tap = Tap(VIEW, Sampling(options.rate), BATCH, options.reuse)
 

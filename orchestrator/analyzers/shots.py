@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from orchestrator.ports import Inference
 VIEW = View(48, 27)
 BATCH = 25  # windows begin and end on multiples of 25 frames: no thumbnail waits for nothing
 IN_FLIGHT = 2
+MARGIN = max(LEAD, LAG)  # thumbnails that a window needs before its core
 
 Found = Callable[[list[Boundary], int], None]
 Scores = NDArray[np.float32]
@@ -38,23 +40,38 @@ class Shots:
     """TransNetV2 through the model ``shots``, behind a gate that spares quiet windows.
 
     ``feed`` and ``finish`` are called in order; ``found`` is called with new cuts and the frame below which none can
-    follow.
+    follow. ``state`` holds the windows whose scores have been handed on by then, and nothing of the later ones, which
+    are judged again.
     """
 
     name = "shots"
     models = ("shots",)
+    revision = 1
     tap = Tap(VIEW, EVERY_FRAME, BATCH)
 
     def __init__(self, options: Options) -> None:
+        self.options = options
         self._gate = Gate(options.gate_step, options.gate_jump, options.gate_drift)
         self._cuts = CutFinder(options.threshold)
         self._thumbnails = _Thumbnails()
-        self._next_block = 0
+        self._next_block = Block(0)
         self._pending: deque[tuple[Window, asyncio.Task[Scores] | None]] = deque()
         self._total: int | None = None  # frames of the media, once known
         self._found: Found = lambda cuts, settled: None
         self.windows_inferred = 0
         self.windows_quiet = 0
+
+    def state(self) -> Mapping[str, object]:
+        """Everything that decides the cuts still to come, as JSON values; ``first`` is the first frame that the tap needs for it."""
+        core_start = Block.after(self._cuts.decided).cores[0].core_start
+        shown = max(0, min(self._cuts.decided, core_start - MARGIN))
+        return {"cuts": self._cuts.state(), "first": self._thumbnails.needed(shown)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on where ``state()`` was taken; ``feed`` then begins with frame ``state["first"]``."""
+        self._cuts.restore(state["cuts"])
+        self._next_block = Block.after(self._cuts.decided)
+        self._thumbnails = _Thumbnails(int(state["first"]))
 
     async def feed(self, batch: FrameBatch, inference: Inference, found: Found) -> None:
         """Take the next thumbnails; waits while ``IN_FLIGHT`` windows are with the model. The slot is free on
@@ -84,8 +101,8 @@ class Shots:
     async def _run(self, inference: Inference, found: Found) -> None:
         """Start every window that is ready."""
         self._found = found
-        while (block := Block(self._next_block)).ready(frames := len(self._thumbnails), self._total is not None):
-            self._next_block += 1
+        while (block := self._next_block).ready(frames := len(self._thumbnails), self._total is not None):
+            self._next_block = block.next
             for window, needs_model in block.windows(frames, self._may_hold_a_cut):
                 task = None
                 if needs_model:
@@ -98,7 +115,7 @@ class Shots:
                     self.windows_quiet += 1
                 self._pending.append((window, task))
                 await self._wait(IN_FLIGHT)
-            self._thumbnails.forget(block.cores[-1].core_end - max(LEAD, LAG))
+            self._thumbnails.forget(block.cores[-1].core_end - MARGIN)
 
     def _may_hold_a_cut(self, window: Window) -> bool:
         start, end, jumps = window.seen_by_gate(len(self._thumbnails))
@@ -133,25 +150,47 @@ class Shots:
 
 
 class _Thumbnails:
-    """Consecutive thumbnails from ``base`` on; a frame that never came repeats its neighbour."""
+    """Consecutive thumbnails from ``base`` on; a frame that never came repeats its neighbour.
 
-    def __init__(self) -> None:
-        self._base = 0
+    Where the media begins with such frames they repeat the first that came, else the last one before them.
+    """
+
+    def __init__(self, base: int = 0) -> None:
+        self._base = base
         self._frames: list[Thumbnails] = []
+        self._gaps: deque[tuple[int, int]] = deque()  # frames [start, end) that never came, apart from each other
 
     def __len__(self) -> int:
         """Frames known since the media's start."""
         return self._base + len(self._frames)
 
     def put(self, index: int, picture: Thumbnails) -> None:
+        if index < self._base:
+            return  # a tap that others share may begin earlier
         copy = picture.copy()
-        while len(self) < index:
-            self._frames.append(self._frames[-1] if self._frames else copy)
+        self._repeat(self._frames[-1] if self._frames else copy, index)
         self._frames.append(copy)
 
     def fill(self, through: int) -> None:
-        while self._frames and len(self) < through:
-            self._frames.append(self._frames[-1])
+        if self._frames:
+            self._repeat(self._frames[-1], through)
+
+    def _repeat(self, picture: Thumbnails, through: int) -> None:
+        start = len(self)
+        if through <= start:
+            return
+        self._frames.extend([picture] * (through - start))
+        if self._gaps and self._gaps[-1][1] == start:
+            start, _ = self._gaps.pop()
+        self._gaps.append((start, through))
+
+    def needed(self, index: int) -> int:
+        """The frame whose picture stands for frame ``index``, which will not be asked below again."""
+        while self._gaps and self._gaps[0][1] <= index:
+            self._gaps.popleft()
+        if self._gaps and self._gaps[0][0] <= index:
+            return max(0, self._gaps[0][0] - 1)
+        return index
 
     def range(self, start: int, end: int) -> Thumbnails:
         return np.stack(self._frames[max(0, start - self._base) : end - self._base])

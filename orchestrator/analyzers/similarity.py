@@ -24,8 +24,10 @@ class Similarity:
 
     name = "similarity"
     models = ("labels",)
+    revision = 1
 
     def __init__(self, options: SampledOptions) -> None:
+        self.options = options
         self.tap = Tap(VIEW, Sampling(options.rate), BATCH, options.reuse)
 
     def open(self, media: MediaInfo) -> None:

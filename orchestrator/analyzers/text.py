@@ -57,9 +57,10 @@ class Text:
     """PP-OCR through ``text_detection``, ``text_recognition`` and, on demand, ``text_orientation``."""
 
     name = "text"
+    revision = 1
 
     def __init__(self, options: Options, alphabet: Sequence[str]) -> None:
-        self._options = options
+        self.options = options
         self._alphabet = alphabet
         self._content = (LARGE.width, LARGE.height)
         self.models: tuple[str, ...] = ("text_detection", "text_recognition")
@@ -82,7 +83,7 @@ class Text:
         )
 
     async def _read(self, batch: PictureBatch, picture: Picture, probability: Picture) -> tuple[Reading, ...]:
-        options = self._options
+        options = self.options
         regions = text_regions(probability, options.threshold, options.min_region_score, options.unclip)
         readings = await asyncio.gather(
             *(self._read_line(batch, picture, probability.shape[1], region) for region in regions[: options.max_lines])
@@ -93,7 +94,7 @@ class Text:
         quad = region.quad * (picture.shape[1] / map_width)
         width, height = np.linalg.norm(quad[1] - quad[0]), np.linalg.norm(quad[3] - quad[0])
         length = max(8, round(HEIGHT * float(width) / max(float(height), 1.0)))
-        if self._options.orientation and await self._upside_down(batch, picture, quad, length):
+        if self.options.orientation and await self._upside_down(batch, picture, quad, length):
             quad = np.roll(quad, 2, axis=0)
         canvas = next((bucket for bucket in WIDTHS if bucket >= length), WIDTHS[-1])
         line = straighten(picture, quad, min(length, canvas), HEIGHT, canvas, GRAY)

@@ -25,7 +25,7 @@ class Tracker:
         self._min_score = min_score
         self._lost_seconds = lost_seconds
         self._by_class: dict[int, Any] = {}
-        self._next_id = 1
+        self.next_id = 1  # of the next new track
 
     def reset(self) -> None:
         """Forget every track (a cut): what comes next is new."""
@@ -56,7 +56,7 @@ class Tracker:
                     yield track_id, row
                 elif scores[row] >= self._min_score:
                     track = next(newborn)
-                    track.tracker_id, self._next_id = self._next_id, self._next_id + 1
+                    track.tracker_id, self.next_id = self.next_id, self.next_id + 1
                     yield track.tracker_id, row
 
     def _tracker(self, label: int) -> Any:

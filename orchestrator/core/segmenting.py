@@ -8,8 +8,10 @@ boundaries give the same segments, in whatever portions they arrive.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 from orchestrator.core.timeline import FrameTable, Interval
 
@@ -50,8 +52,39 @@ class Segmenter:
         self._shot_index = 0
         self._score = 1.0
         self._starts_shot = True
+        self._done = False
 
-    def add(self, boundaries: list[Boundary], settled: int) -> None:
+    @property
+    def start(self) -> int:
+        """First frame of the next segment."""
+        return self._start
+
+    @property
+    def done(self) -> bool:
+        """Whether the final segment has been planned."""
+        return self._done
+
+    def state(self) -> Mapping[str, object]:
+        """Everything that decides the segments still to come, as JSON values (besides the frame table)."""
+        return {
+            "start": self._start,
+            "index": self._index,
+            "shot_index": self._shot_index,
+            "starts_shot": self._starts_shot,
+            "score": self._score,
+            "settled": self._settled,
+            "boundaries": [[boundary.frame, boundary.score] for boundary in self._boundaries],
+            "done": self._done,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on where ``state()`` was taken. Raises ``KeyError``, ``TypeError`` or ``ValueError`` for what it never gave."""
+        self._start, self._index = int(state["start"]), int(state["index"])
+        self._shot_index, self._starts_shot = int(state["shot_index"]), bool(state["starts_shot"])
+        self._score, self._settled, self._done = float(state["score"]), int(state["settled"]), bool(state["done"])
+        self._boundaries = deque(Boundary(int(frame), float(score)) for frame, score in state["boundaries"])
+
+    def add(self, boundaries: Sequence[Boundary], settled: int) -> None:
         """Learn of cuts, in order; no further cut will come at a frame below ``settled``."""
         for boundary in boundaries:
             if boundary.frame < self._settled:
@@ -61,14 +94,8 @@ class Segmenter:
             self._boundaries.append(boundary)
         self._settled = max(self._settled, settled)
 
-    def advance(self) -> list[PlannedSegment]:
-        """Every segment that has become final since the last call."""
-        planned = []
-        while (segment := self._next()) is not None:
-            planned.append(segment)
-        return planned
-
-    def _next(self) -> PlannedSegment | None:
+    def next(self) -> PlannedSegment | None:
+        """The next segment, once its extent is final. Its frames lie behind the state from then on."""
         table, start = self._table, self._start
         count = len(table)
         if start >= count:
@@ -97,4 +124,5 @@ class Segmenter:
         self._start, self._index = end, self._index + 1
         self._starts_shot, self._score = cut is not None, cut.score if cut else 0.0
         self._shot_index += cut is not None
+        self._done = segment.final
         return segment

@@ -7,8 +7,9 @@ where two neighbouring cores both need the model they share a window of 150, whi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,14 +83,29 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Cores that are judged together: the first alone, so that the first segment is not kept waiting, then two by two."""
+    """Cores that are judged together: the first alone, so that the first segment is not kept waiting, then two by two.
+
+    ``half``: the first of the two was decided by itself before, so that only the second is left.
+    """
 
     number: int
+    half: bool = False
+
+    @classmethod
+    def after(cls, frames: int) -> Block:
+        """What is judged next when the first ``frames`` frames (whole cores, or all of the media) have been decided."""
+        core = -(-frames // CORE)
+        return cls((core + 1) // 2, half=core > 0 and core % 2 == 0)
+
+    @property
+    def next(self) -> Block:
+        """The block behind it."""
+        return Block(self.number + 1)
 
     @property
     def cores(self) -> tuple[Window, ...]:
         """The cores, whether or not the media has frames for them."""
-        halves = (2 * self.number - 1, 2 * self.number) if self.number else (0,)
+        halves = (2 * self.number - 1, 2 * self.number)[self.half :] if self.number else (0,)
         return tuple(Window(half * CORE, (half + 1) * CORE) for half in halves)
 
     def ready(self, frames: int, finished: bool) -> bool:
@@ -118,6 +134,20 @@ class CutFinder:
         self._threshold = threshold
         self._next = 0
         self._run: tuple[int, float] | None = None  # peak of the open run
+
+    @property
+    def decided(self) -> int:
+        """Frames whose scores have come."""
+        return self._next
+
+    def state(self) -> Mapping[str, object]:
+        """Everything that decides the cuts still to come, as JSON values."""
+        return {"decided": self._next, "run": self._run and list(self._run)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on where ``state()`` was taken."""
+        self._next, run = int(state["decided"]), state["run"]
+        self._run = None if run is None else (int(run[0]), float(run[1]))
 
     @property
     def settled(self) -> int:

@@ -1,38 +1,42 @@
-"""One analysis, top to bottom: decoder -> lanes -> segmenter -> store."""
+"""One attempt on an analysis, top to bottom: decoder -> lanes -> segmenter -> log."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from orchestrator.analyzers.batch import PictureBatch
 from orchestrator.analyzers.registry import Selection
 from orchestrator.core.frames import FrameBatch, Tap
-from orchestrator.core.media import DecodeLimits, MediaInfo
+from orchestrator.core.jobs import AnalyzerKey, Checkpoint
+from orchestrator.core.media import DecodeLimits, LedgerMark, MediaInfo
 from orchestrator.core.profiles import Profile
 from orchestrator.core.results import (
-    AnalysisEvent,
     Annotation,
     Finished,
+    ModelVersion,
     Progress,
     Segment,
-    SegmentClosed,
     Shot,
     Started,
     Thumbnail,
+    Value,
 )
 from orchestrator.core.segmenting import Boundary, PlannedSegment, Segmenter
 from orchestrator.core.timeline import FrameTable, pts_to_ns
-from orchestrator.pipeline.lane import Lane
+from orchestrator.pipeline.keys import keys_by
+from orchestrator.pipeline.known import Known, planned
+from orchestrator.pipeline.lane import END, Lane, ends_the_attempt
+from orchestrator.pipeline.resuming import Resumed, checkpoint
 from orchestrator.ports import (
     DecodeFinished,
     Decoder,
     DecodeRequest,
     DecodeSession,
+    DecodeStart,
     Inference,
     MediaBytes,
     MediaOpened,
@@ -40,8 +44,33 @@ from orchestrator.ports import (
     TimelineGrew,
 )
 
+__all__ = ["Analysis", "AnalysisLog", "Known", "Outcome"]
+
 PROGRESS_SECONDS = 0.5
-Emit = Callable[[AnalysisEvent], Any]  # an async callable that stores an event
+
+
+class AnalysisLog(Protocol):
+    """Who an analysis tells what it finds. A segment counts as told once ``segment`` has returned."""
+
+    async def started(self, started: Started) -> None:
+        """The media was opened; said by every attempt."""
+        ...
+
+    async def segment(self, segment: Segment, checkpoint: Checkpoint) -> None:
+        """A segment is complete, and how another attempt can go on behind it."""
+        ...
+
+    async def progress(self, progress: Progress) -> None:
+        """How far it is."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an analysis ended, and the keys of the analyzers that answered all of it with the same code and models."""
+
+    finished: Finished
+    keys: tuple[AnalyzerKey, ...]
 
 
 @dataclass
@@ -53,24 +82,37 @@ class Analysis:
     selection: Selection
     profile: Profile
     limits: DecodeLimits
-    emit: Emit
-    _started: float = field(default_factory=time.monotonic)
+    log: AnalysisLog
+    _began: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
         self._moved = asyncio.Event()
         self._table = FrameTable()
-        self._lanes = [Lane(analyzer, self._moved.set) for analyzer in self.selection.analyzers]
-        self._planned: deque[PlannedSegment] = deque()
         self._answered_frames = 0
         self._holders: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
 
-    async def run(self, source: MediaBytes) -> None:
-        """Analyse ``source`` to its end. Raises the typed error of whatever went wrong."""
-        request = DecodeRequest(self.selection.taps, self.limits)
-        models = asyncio.ensure_future(self.inference.ready(self.selection.models))
+    async def run(
+        self,
+        source: MediaBytes,
+        resume: tuple[Checkpoint, Sequence[Mapping[str, object]]] | None = None,
+        known: Known | None = None,
+    ) -> Outcome:
+        """Analyse ``source`` to its end, from behind the checkpoint of an earlier attempt on. Raises the typed error of whatever
+        went wrong."""
+        self._known = known.within(self.selection) if known else None
+        self._versions = self._known.versions if self._known else {}
+        self._running = self._known.rest(self.selection) if self._known else self.selection
+        self._resumed = Resumed.of(resume, segmented=self._known is None)
+        self._failed = dict(self._resumed.failed)
+        self._held = self._resumed.keys
+        lanes = [analyzer for analyzer in self._running.analyzers if analyzer.name not in self._failed]
+        self._lanes = [Lane(analyzer, self._moved.set, self._resumed.begin) for analyzer in lanes]
+        if self._known and not self._running.taps:
+            return await self._take_over(self._known)
+        models = asyncio.ensure_future(self.inference.ready(self._running.models))
         try:
-            async with self.decoder.open(source, request) as session:
+            async with self.decoder.open(source, self._request()) as session:
                 events = aiter(session.events())
                 opened = await anext(events)
                 if not isinstance(opened, MediaOpened):
@@ -82,18 +124,53 @@ class Analysis:
             models.cancel()
             for lane in self._lanes:
                 lane.cancel()
-            if self.selection.shots:
-                self.selection.shots.cancel()
+            if self._running.shots:
+                self._running.shots.cancel()
             await asyncio.gather(models, *self._holders, return_exceptions=True)
         # Last of all: nothing can go wrong any more.
-        await self._finish(segments, end)
+        return self._finish(segments, end)
+
+    def _request(self) -> DecodeRequest:
+        taps, shots, resumed = self._running.taps, self._running.shots, self._resumed
+        if not resumed.begin:
+            return DecodeRequest(taps, self.limits)
+        first = dict.fromkeys(taps, resumed.begin)
+        if shots is not None:
+            alone = all(analyzer.tap != shots.tap for analyzer in self._running.analyzers)
+            first[shots.tap] = resumed.shots_begin if alone else min(resumed.shots_begin, resumed.begin)
+        return DecodeRequest(taps, self.limits, DecodeStart(tuple(first[tap] for tap in taps), resumed.mark))
 
     async def _open(self, media: MediaInfo) -> None:
         self._media = media
         self._segmenter = Segmenter(self._table, media.time_base, self.profile.max_segment_ns)
-        for analyzer in self.selection.analyzers:
-            analyzer.open(media)
-        await self.emit(Started(media, self.profile.name, self.selection.names))
+        resumed = self._resumed
+        if resumed.begin and self._known is None:
+            self._segmenter.restore(resumed.state["segmenter"])
+            if self._running.shots is not None:
+                self._running.shots.restore(resumed.state[self._running.shots.name])
+        for lane in self._lanes:
+            lane.open(media)
+            await lane.recall(resumed.memos(lane.analyzer.name))
+        await self._tell_started(media)
+
+    async def _tell_started(self, media: MediaInfo) -> None:
+        plan = self._known.plan if self._known else None
+        reused = tuple(name for name in self.selection.names if plan and name in plan.analyzers)
+        reused_from = plan.analysis_id if plan else ""
+        await self.log.started(Started(media, self.profile.name, self.selection.names, reused, reused_from))
+
+    async def _take_over(self, known: Known) -> Outcome:
+        """Everything is known: no frame is decoded, no model asked."""
+        await self._tell_started(known.media)
+        for segment in known.segments[self._resumed.done :]:
+            taken, thumbnail = known.kept(segment)
+            annotations = tuple(taken[name] for name in self.selection.names if name in taken)
+            told = Segment(segment.index, segment.interval, annotations, thumbnail, segment.final)
+            state = {"analysis": self._account()}
+            await self.log.segment(told, checkpoint(planned(segment), state, LedgerMark(), {}))
+        end = known.finished
+        fate = (end.ledger, end.partial, end.first_bad_pts, end.fault)
+        return self._outcome(Finished(end.segments, end.media_ns, self._elapsed_ns(), *fate))
 
     async def _flow(self, session: DecodeSession, events: Any) -> tuple[int, DecodeFinished]:
         """Read, analyse and close side by side; returns the number of segments, and how the media ended."""
@@ -113,18 +190,23 @@ class Analysis:
             await asyncio.gather(*tasks, return_exceptions=True)
         return closing.result(), reading.result()
 
-    async def _finish(self, segments: int, end: DecodeFinished) -> None:
+    def _finish(self, segments: int, end: DecodeFinished) -> Outcome:
         media_ns = pts_to_ns(end.end_pts - self._media.start_pts, self._media.time_base)
         fate = (end.partial, end.first_bad_pts, end.fault)
-        await self.emit(Finished(segments, media_ns, self._elapsed_ns(), end.ledger, *fate))
+        failed = tuple((name, self._failed[name]) for name in self.selection.names if name in self._failed)
+        return self._outcome(Finished(segments, media_ns, self._elapsed_ns(), end.ledger, *fate, failed))
+
+    def _outcome(self, finished: Finished) -> Outcome:
+        held = self._hold_keys()
+        return Outcome(finished, tuple(AnalyzerKey(*each) for each in held.items() if each[0] not in self._failed))
 
     # --- from the decoder to the lanes -------------------------------------------------------------------------------
 
     async def _read(self, events: Any) -> DecodeFinished:
         lanes: Mapping[Tap, list[Lane]] = {
-            tap: [lane for lane in self._lanes if lane.analyzer.tap == tap] for tap in self.selection.taps
+            tap: [lane for lane in self._lanes if lane.analyzer.tap == tap] for tap in self._running.taps
         }
-        shots = self.selection.shots
+        shots = self._running.shots
         async for event in events:
             if isinstance(event, FrameBatch):
                 await self._dispatch(event, lanes[event.tap])
@@ -139,7 +221,7 @@ class Analysis:
                 self._table.finish(event.end_pts)
                 frames = len(self._table)
                 for lane in self._lanes:
-                    lane.advance(frames)
+                    lane.advance(END)
                 if shots is not None:
                     await shots.finish(frames, self.inference, self._cut)
                 self._cut([], frames)
@@ -151,8 +233,8 @@ class Analysis:
         holders: list[asyncio.Task[Any]] = []
         pictures = PictureBatch.of(batch, self.inference)
         try:
-            if self.selection.shots is not None and batch.tap == self.selection.shots.tap:
-                await self.selection.shots.feed(batch, self.inference, self._cut)
+            if self._running.shots is not None and batch.tap == self._running.shots.tap:
+                await self._running.shots.feed(batch, self.inference, self._cut)
             for lane in lanes:
                 task = await lane.put(pictures)
                 if task is not None:
@@ -172,67 +254,118 @@ class Analysis:
         assert pictures.batch.slot is not None
         pictures.batch.slot.release()
         for result in results:
-            if isinstance(result, Exception) and self._failure is None:
+            if isinstance(result, Exception) and ends_the_attempt(result) and self._failure is None:
                 self._failure = result
                 self._moved.set()
 
-    def _cut(self, boundaries: list[Boundary], settled: int) -> None:
+    def _cut(self, boundaries: Sequence[Boundary], settled: int) -> None:
         self._segmenter.add(boundaries, settled)
         self._moved.set()
 
-    # --- from the lanes to the store ---------------------------------------------------------------------------------
+    # --- from the lanes to the log -----------------------------------------------------------------------------------
 
     async def _close_segments(self, session: DecodeSession) -> int:
         """Close every segment once all lanes have answered for it; returns their number after the last one."""
-        closed, hurried = 0, 0
-        while True:
-            await self._moved.wait()
-            self._moved.clear()
-            if self._failure is not None:
-                raise self._failure
-            self._planned.extend(self._segmenter.advance())
-            while self._planned and all(lane.through >= self._planned[0].interval.end_frame for lane in self._lanes):
-                plan = self._planned.popleft()
-                await self.emit(SegmentClosed(self._close(plan)))
-                self._answered_frames = plan.interval.end_frame
-                closed += 1
-                if plan.final:
-                    return closed
-            if self._planned and (waited := self._planned[0].interval.end_frame) > hurried:
-                session.hurry(waited)
-                hurried = waited
+        async for plan, before in self._plans():
+            if not self._covered(plan):
+                session.hurry(plan.interval.end_frame)
+            while not self._covered(plan):
+                await self._wait()
+            told, memo = self._close(plan, before)
+            # Taken without a pause: what its parts say fits together.
+            point = checkpoint(plan, self._state(), session.mark(), memo)
+            if plan.index >= self._resumed.done:
+                await self.log.segment(told, point)
+            self._answered_frames = plan.interval.end_frame
+        return self._closed
 
-    def _close(self, plan: PlannedSegment) -> Segment:
-        annotations: list[Annotation] = []
+    async def _plans(self) -> AsyncIterator[tuple[PlannedSegment, Segment | None]]:
+        """Segments in order, each when its extent is final; with what is known of it."""
+        self._closed = self._resumed.done
+        if self._known is not None:
+            for segment in self._known.segments[self._resumed.done :]:
+                yield planned(segment), segment
+                self._closed = segment.index + 1
+            return
+        while not self._segmenter.done:
+            plan = self._segmenter.next()
+            if plan is None:
+                await self._wait()
+                continue
+            yield plan, None
+            self._closed = plan.index + 1
+
+    async def _wait(self) -> None:
+        """Until something has moved."""
+        await self._moved.wait()
+        self._moved.clear()
+        if self._failure is not None:
+            raise self._failure
+
+    def _covered(self, plan: PlannedSegment) -> bool:
+        return all(lane.covers(plan.interval.end_frame) for lane in self._lanes)
+
+    def _close(self, plan: PlannedSegment, known: Segment | None) -> tuple[Segment, Mapping[str, object]]:
+        annotations: dict[str, Annotation] = {}
         thumbnail: Thumbnail | None = None
-        if self.selection.shots is not None:
+        memo: dict[str, object] = {}
+        if self._known is not None and known is not None:
+            annotations, thumbnail = self._known.kept(known)
+        if (shots := self._running.shots) is not None:
             shot = Shot(plan.shot_index, plan.starts_shot, plan.boundary_score)
-            annotations.append(self._annotation("shots", self.selection.shots.models, shot, plan.interval.frames, 0))
+            annotations[shots.name] = self._annotation(shots, shot, plan.interval.frames, 0)
         for lane in self._lanes:
-            seen = lane.take(plan.interval.end_frame)
-            value = lane.analyzer.close(plan, seen)
+            value, seen, remembered = lane.close(plan)
+            name = lane.analyzer.name
+            if lane.missing and lane.failure is not None:
+                self._failed[name] = lane.failure
+            if remembered is not None:
+                memo[name] = remembered
             if isinstance(value, Thumbnail):
                 thumbnail = value
             elif value is not None:
                 reused = sum(observation.reused for observation in seen)
-                analyzer = lane.analyzer
-                annotations.append(self._annotation(analyzer.name, analyzer.models, value, len(seen), reused))
-        return Segment(plan.index, plan.interval, tuple(annotations), thumbnail, plan.final)
+                annotations[name] = self._annotation(lane.analyzer, value, len(seen), reused)
+        ordered = tuple(annotations[name] for name in self.selection.names if name in annotations)
+        return Segment(plan.index, plan.interval, ordered, thumbnail, plan.final), memo
 
-    def _annotation(self, analyzer: str, models: tuple[str, ...], value: Any, frames: int, reused: int) -> Annotation:
-        versions = tuple(self.inference.version(model) for model in models)
-        return Annotation(analyzer, versions, value, frames, reused)
+    def _annotation(self, analyzer: Any, value: Value, frames: int, reused: int) -> Annotation:
+        versions = tuple(self.inference.version(model) for model in analyzer.models)
+        return Annotation(analyzer.name, versions, value, frames, reused)
+
+    # --- what another attempt needs ----------------------------------------------------------------------------------
+
+    def _state(self) -> dict[str, object]:
+        state: dict[str, object] = {"analysis": self._account()}
+        if self._known is None:
+            state["segmenter"] = self._segmenter.state()
+            if self._running.shots is not None:
+                state[self._running.shots.name] = self._running.shots.state()
+        return state
+
+    def _account(self) -> Mapping[str, object]:
+        return {"elapsed_ns": self._elapsed_ns(), "failed": dict(self._failed), "keys": self._hold_keys()}
+
+    def _hold_keys(self) -> Mapping[str, str]:
+        """The keys that hold now as they have held from the first segment on: a model may change at any time."""
+        now = {each.analyzer: each.key for each in keys_by(self.profile, self.selection, self._version)}
+        before = now if self._held is None else self._held
+        self._held = {name: key for name, key in now.items() if before.get(name) == key}
+        return self._held
+
+    def _version(self, model: str) -> ModelVersion | None:
+        return self.inference.version(model) if model in self._running.models else self._versions.get(model)
 
     # --- progress ----------------------------------------------------------------------------------------------------
 
     async def _report_progress(self, session: DecodeSession) -> None:
         while True:
             await asyncio.sleep(PROGRESS_SECONDS)
-            await self.emit(self._progress(session))
+            await self.log.progress(self._progress(session))
 
     def _progress(self, session: DecodeSession) -> Progress:
-        frames = min([lane.through for lane in self._lanes], default=self._answered_frames)
-        frames = min(frames, len(self._table) - 1)
+        at_work = [lane.through for lane in self._lanes if lane.failure is None]
+        frames = min(min(at_work, default=self._answered_frames), len(self._table) - 1)
         done = self._table.pts[frames] - self._media.start_pts if frames > 0 else 0
         media_ns, elapsed = pts_to_ns(done, self._media.time_base), self._elapsed_ns()
         eta = None
@@ -241,4 +374,4 @@ class Analysis:
         return Progress(media_ns, elapsed, session.ledger(), eta)
 
     def _elapsed_ns(self) -> int:
-        return int((time.monotonic() - self._started) * 1e9)
+        return self._resumed.elapsed_ns + int((time.monotonic() - self._began) * 1e9)

@@ -11,9 +11,10 @@ from typing import Protocol, runtime_checkable
 import structlog
 
 from orchestrator.analyzers.registry import Names, available, select
+from orchestrator.core.jobs import Checkpoint
 from orchestrator.core.media import DecodeLimits
 from orchestrator.core.profiles import Profile
-from orchestrator.core.results import AnalysisEvent, Failed
+from orchestrator.core.results import AnalysisEvent, Failed, Progress, Segment, SegmentClosed, Started
 from orchestrator.errors import (
     AnalysisCancelled,
     Draining,
@@ -84,6 +85,23 @@ class ServiceLimits:
     decode: DecodeLimits = field(default_factory=DecodeLimits)
 
 
+@dataclass(frozen=True, slots=True)
+class _Log:
+    """Puts what an analysis tells into the store."""
+
+    store: ResultStore
+    analysis_id: str
+
+    async def started(self, started: Started) -> None:
+        await self.store.append(self.analysis_id, started)
+
+    async def segment(self, segment: Segment, checkpoint: Checkpoint) -> None:
+        await self.store.append(self.analysis_id, SegmentClosed(segment))
+
+    async def progress(self, progress: Progress) -> None:
+        await self.store.append(self.analysis_id, progress)
+
+
 class AnalysisService:
     """Accepts analyses, runs them, and lets anyone read their events."""
 
@@ -132,11 +150,9 @@ class AnalysisService:
         analysis_id = uuid.uuid4().hex
         await self._store.create(analysis_id)
 
-        async def emit(event: AnalysisEvent) -> None:
-            await self._store.append(analysis_id, event)
-
         def start() -> Analysis:
-            return Analysis(self._decoder, self._inference, selection, profile, self._limits.decode, emit)
+            told = _Log(self._store, analysis_id)
+            return Analysis(self._decoder, self._inference, selection, profile, self._limits.decode, told)
 
         task = asyncio.create_task(self._run(analysis_id, start, source), name=f"analysis-{analysis_id}")
         self._tasks[analysis_id] = task
@@ -162,7 +178,8 @@ class AnalysisService:
         logger = log.bind(analysis_id=analysis_id)
         try:
             async with self._turn:
-                await start().run(source)
+                outcome = await start().run(source)
+                await self._store.append(analysis_id, outcome.finished)
             logger.info("analysis finished")
         except asyncio.CancelledError:
             await self._fail(analysis_id, AnalysisCancelled("the analysis was cancelled"))

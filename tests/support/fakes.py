@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from orchestrator.core.frames import FrameBatch, FrameRow, Tap
-from orchestrator.core.media import Ledger, MediaInfo
-from orchestrator.core.results import AnalysisEvent, ModelVersion
+from orchestrator.core.jobs import Checkpoint
+from orchestrator.core.media import Ledger, LedgerMark, MediaInfo
+from orchestrator.core.results import AnalysisEvent, ModelVersion, Progress, Segment, SegmentClosed, Started
 
 
 class FakeSlot:
@@ -97,6 +99,9 @@ class ScriptedDecoder:
     def ledger(self) -> Ledger:
         return Ledger()
 
+    def mark(self) -> LedgerMark:
+        return LedgerMark()
+
 
 def batch(
     tap: Tap,
@@ -120,10 +125,28 @@ def batch(
 
 
 class Events(list[AnalysisEvent]):
-    """Collects what an analysis emits."""
+    """Collects what an analysis tells, and keeps checkpoints as a store does: as JSON."""
 
-    async def emit(self, event: AnalysisEvent) -> None:
-        self.append(event)
+    def __init__(self, memory: Sequence[Mapping[str, object]] = ()) -> None:
+        super().__init__()
+        self._memory = list(memory)
+        self.points: list[tuple[Checkpoint, list[Mapping[str, object]]]] = []
+
+    async def started(self, started: Started) -> None:
+        self.append(started)
+
+    async def segment(self, segment: Segment, checkpoint: Checkpoint) -> None:
+        state, memo = json.loads(json.dumps(checkpoint.state)), json.loads(json.dumps(checkpoint.memo))
+        self._memory = [*([] if checkpoint.forget else self._memory), memo]
+        self.append(SegmentClosed(segment))
+        self.points.append((replace(checkpoint, state=state, memo=memo), self._memory))
+
+    async def progress(self, progress: Progress) -> None:
+        self.append(progress)
+
+    @property
+    def segments(self) -> list[Segment]:
+        return [event.segment for event in self if isinstance(event, SegmentClosed)]
 
     def of(self, kind: type) -> list[Any]:
         return [event for event in self if isinstance(event, kind)]

@@ -1,6 +1,7 @@
 """Segments: contiguous, half-open, on boundaries, bounded in length, whatever the portions they arrive in."""
 
 import itertools
+import json
 from fractions import Fraction
 
 import pytest
@@ -23,13 +24,15 @@ def plan(pts: list[int], cuts: list[int], max_ms: int, portions: list[int]) -> l
         # The shot model lags behind the frames by up to 3.
         settled_before, settled = max(0, known - 3), max(0, end - 3)
         segmenter.add([Boundary(c, 0.9) for c in cuts if settled_before <= c < settled], settled)
-        planned += segmenter.advance()
+        planned += iter(segmenter.next, None)
         known = end
     table.extend(pts[known:])
     table.finish(pts[-1] + 40)
     settled = max(0, known - 3)
     segmenter.add([Boundary(c, 0.9) for c in cuts if settled <= c], len(pts))
-    return planned + segmenter.advance()
+    planned += iter(segmenter.next, None)
+    assert segmenter.done
+    return planned
 
 
 @given(
@@ -70,3 +73,71 @@ def test_a_boundary_below_settled_frames_is_refused():
     segmenter.add([], 50)
     with pytest.raises(ValueError, match="settled"):
         segmenter.add([Boundary(10, 0.9)], 60)
+
+
+@given(
+    deltas=st.lists(st.integers(1, 400), min_size=1, max_size=80),
+    cuts=st.dictionaries(st.integers(1, 79), st.floats(0, 1), max_size=12),
+    max_ms=st.integers(1000, 5000),
+    lead=st.integers(0, 60),
+)
+def test_a_restored_segmenter_plans_the_rest(deltas, cuts, max_ms, lead):
+    """Behind every segment, whatever was known by then of what follows."""
+    pts = list(itertools.accumulate(deltas))
+    boundaries = [Boundary(c, cuts[c]) for c in sorted(cuts) if c < len(pts)]
+
+    def segmenter(known: int) -> tuple[FrameTable, Segmenter]:
+        table = FrameTable()
+        table.extend(pts[:known])
+        return table, Segmenter(table, MS, max_ms * 1_000_000)
+
+    def rest(table: FrameTable, made: Segmenter, known: int) -> list[PlannedSegment]:
+        table.extend(pts[len(table) :])
+        table.finish(pts[-1] + 40)
+        made.add([b for b in boundaries if b.frame >= known], len(pts))
+        return list(iter(made.next, None))
+
+    whole = rest(*segmenter(0), 0)
+    for known in range(0, len(pts) + 1, 7):
+        table, first = segmenter(min(len(pts), known + lead))
+        first.add([b for b in boundaries if b.frame < known], known)
+        begun = []
+        while (planned := first.next()) is not None:
+            begun.append(planned)
+            state = json.loads(json.dumps(first.state()))
+            new_table, second = segmenter(0)
+            second.restore(state)
+            assert second.next() is None, "the timeline grows anew"
+            assert begun + rest(new_table, second, known) == whole
+        assert begun + rest(table, first, known) == whole
+
+
+WRONG = {"start": 0, "index": 0, "shot_index": 0, "starts_shot": False, "score": 0.1, "boundaries": [], "done": True}
+
+
+@pytest.mark.parametrize("part", WRONG)
+def test_every_part_of_the_state_counts(part):
+    """Negative control: without one part the answer is another. (``settled`` only makes it come earlier.)"""
+    pts = list(range(0, 8000, 40))
+    cuts = [Boundary(30, 0.7), Boundary(42, 0.8), Boundary(110, 0.9)]
+
+    def made(known: int) -> tuple[FrameTable, Segmenter]:
+        table = FrameTable()
+        table.extend(pts[:known])
+        return table, Segmenter(table, MS, 1_000_000_000)
+
+    def rest(state) -> list[PlannedSegment]:
+        table, segmenter = made(0)
+        segmenter.restore(state)
+        table.extend(pts)
+        segmenter.add([cut for cut in cuts if cut.frame >= 60], 200)
+        table.finish(8000)
+        return [] if segmenter.done else list(iter(segmenter.next, None))
+
+    _, segmenter = made(80)
+    segmenter.add([cut for cut in cuts if cut.frame < 60], 60)
+    segmenter.next(), segmenter.next()  # 0..25, 25..30: the next begins with a cut
+    state = dict(segmenter.state())
+    right = rest(state)
+    assert len(right) > 5
+    assert rest(state | {part: WRONG[part]}) != right

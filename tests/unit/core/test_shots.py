@@ -1,5 +1,7 @@
 """Windows cover every frame once; the gate lets every change through; scores become cuts."""
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -106,3 +108,28 @@ def test_cuts_begin_after_the_peak():
 def test_a_transition_on_the_last_frame_is_no_cut():
     assert CutFinder(0.5).feed([0.1, 0.9], last=True) == []
     assert CutFinder(0.5).feed([0.9, 0.8], last=True) == [Boundary(1, 0.9)]
+
+
+@given(st.integers(0, 400))
+def test_what_is_judged_next_follows_on_what_is_decided(frames):
+    """Whatever number of cores has been decided, the cores that follow are the rest of all cores."""
+    cores = -(-frames // CORE)
+    block, following = Block.after(frames), []
+    for _ in range(4):
+        following += [core.core_start // CORE for core in block.cores]
+        block = block.next
+    assert following == list(range(cores, cores + len(following)))
+
+
+@given(
+    st.lists(st.floats(0, 1, width=32), max_size=80),
+    st.integers(0, 80),
+)
+def test_a_restored_finder_goes_on(scores, at):
+    at = min(at, len(scores))
+    whole, first, second = CutFinder(0.5), CutFinder(0.5), CutFinder(0.5)
+    cuts = first.feed(scores[:at])
+    second.restore(json.loads(json.dumps(first.state())))
+    assert second.settled == first.settled
+    assert cuts + second.feed(scores[at:], last=True) == whole.feed(scores, last=True)
+    assert second.decided == len(scores)

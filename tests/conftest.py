@@ -12,6 +12,7 @@ import pytest
 from orchestrator.adapters.stores.sql import open_database
 from tests.media.composite import build_composite
 from tests.media.truth import Truth
+from tests.support.folders import light_folder
 from tests.support.postgres import Postgres, running_postgres
 
 
@@ -62,17 +63,18 @@ def postgres_url(postgres: Postgres, migrated_postgres: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def migrated_sqlite() -> Iterator[Path]:
     """A data directory with our tables, to copy from."""
-    folder = tmp_path_factory.mktemp("migrated")
-    open_database(folder).close()
-    return folder
+    with light_folder("reelsift-sqlite-") as folder:
+        open_database(folder / "migrated").close()
+        yield folder / "migrated"
 
 
 @pytest.fixture
-def sqlite_dir(tmp_path: Path, migrated_sqlite: Path) -> Path:
+def sqlite_dir(migrated_sqlite: Path) -> Iterator[Path]:
     """A data directory with a new embedded database, migrated and empty."""
-    return shutil.copytree(migrated_sqlite, tmp_path / "data")
+    with light_folder("reelsift-sqlite-") as folder:
+        yield shutil.copytree(migrated_sqlite, folder / "data")
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

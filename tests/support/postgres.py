@@ -13,7 +13,6 @@ import pwd
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,11 +23,13 @@ from typing import Any
 
 import psycopg
 
+from tests.support.folders import light_folder
+
 START_SECONDS = 30.0
 PR_SET_PDEATHSIG = 1
 # A test's database need not outlive the machine.
 CARELESS = {"fsync": "off", "full_page_writes": "off"}
-SETTINGS = {"listen_addresses": "", "max_connections": "200", "shared_buffers": "64MB", "log_min_messages": "fatal"}
+SETTINGS = {"listen_addresses": "", "max_connections": "200", "shared_buffers": "64MB", "log_min_messages": "panic"}
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Postgres:
     def create(self, template: str = "template1") -> str:
         """A new database, as ``template`` is; returns its name."""
         name = f"test_{next(self.numbers)}"
-        self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
         return name
 
     def drop(self, database: str) -> None:
@@ -62,11 +63,10 @@ class Postgres:
 @contextmanager
 def running_postgres(settings: Mapping[str, str] = CARELESS) -> Iterator[Postgres]:
     """Start a server on a new, empty data directory; stop it and remove everything in the end."""
-    folder = Path(tempfile.mkdtemp(prefix="reelsift-postgres-"))
     account = _account()
-    if account:
-        os.chown(folder, account["user"], account["group"])
-    try:
+    with light_folder("reelsift-postgres-") as folder:
+        if account:
+            os.chown(folder, account["user"], account["group"])
         binaries, data = _binaries(folder, account), folder / "data"
         initdb = [binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-N", "-E", "UTF8"]
         initdb += ["--locale-provider=builtin", "--locale=C.UTF-8"]
@@ -86,8 +86,6 @@ def running_postgres(settings: Mapping[str, str] = CARELESS) -> Iterator[Postgre
         finally:
             process.send_signal(signal.SIGINT)  # ends sessions and stops
             process.wait(START_SECONDS)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _account() -> dict[str, Any]:

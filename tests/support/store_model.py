@@ -17,8 +17,6 @@ from orchestrator.core.jobs import (
     AnalysisSpec,
     AnalysisState,
     Lease,
-    Page,
-    Queued,
     UploadState,
     same_request,
 )
@@ -40,7 +38,6 @@ from tests.support.store_values import FAILED, FINISHED, STARTED, checkpoint, se
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 LIMIT = 3
 Answer = Any
-_ALL = AnalysisFilter()
 
 
 @dataclass
@@ -62,6 +59,12 @@ class Model:
 
     analyses: dict[str, Known] = field(default_factory=dict)
 
+    def copy(self) -> Model:
+        """Another model that looks the same."""
+        return Model(
+            {name: replace(each, log=list(each.log), memos=list(each.memos)) for name, each in self.analyses.items()}
+        )
+
     def find(self, name: str) -> Known:
         if name not in self.analyses:
             raise NotFound("")
@@ -82,7 +85,7 @@ class Model:
         return [each.id for each in sorted(waiting, key=lambda each: -each.spec.priority)]
 
     def snapshot(self, names: tuple[str, ...]) -> Answer:
-        """Everything that can be seen of the model."""
+        """What can be seen of the model: ``names`` in full, and who holds what."""
         seen = []
         for name in names:
             known = self.analyses.get(name)
@@ -92,11 +95,11 @@ class Model:
                     index = known.record.segments - 1
                     behind = (replace(checkpoint(index), forget=known.forgot), known.memos)
                 seen.append((known.record, list(enumerate(known.log, 1)), behind))
-        return seen, self.leases(), self.queued(), list(reversed(self.analyses))
+        return seen, self.leases()
 
 
 async def snapshot(store: AnalysisStore, names: tuple[str, ...]) -> Answer:
-    """Everything that can be seen of a store."""
+    """The same of a store."""
     seen = []
     for name in names:
         try:
@@ -104,9 +107,7 @@ async def snapshot(store: AnalysisStore, names: tuple[str, ...]) -> Answer:
         except NotFound:
             continue
         seen.append((record, list(await store.read(name)), await store.checkpoint(name)))
-    listed: Page = await store.list(_ALL, 100)
-    queue: list[Queued] = list(await store.queued())
-    return seen, await store.leases(), [each.id for each in queue], [each.id for each in listed.records]
+    return seen, await store.leases()
 
 
 def timeless(value: Answer) -> Answer:
@@ -120,6 +121,12 @@ def timeless(value: Answer) -> Answer:
 @dataclass(frozen=True)
 class Op:
     """One call of the port."""
+
+    @property
+    def about(self) -> str:
+        """The analysis that it is about."""
+        lease = getattr(self, "lease", None)
+        return lease.analysis_id if lease else getattr(self, "name", "")
 
     def apply(self, model: Model) -> Answer:
         """Do it to the model; returns the answer or the error's name."""
@@ -351,12 +358,21 @@ class Read(Op):
 
 
 @dataclass(frozen=True)
-class Leases(Op):
+class Queue(Op):
     def on_model(self, model: Model) -> Answer:
-        return model.leases()
+        return model.queued()
 
     async def on_store(self, store: AnalysisStore) -> Answer:
-        return dict(await store.leases())
+        return [each.id for each in await store.queued()]
+
+
+@dataclass(frozen=True)
+class Listing(Op):
+    def on_model(self, model: Model) -> Answer:
+        return list(reversed(model.analyses))
+
+    async def on_store(self, store: AnalysisStore) -> Answer:
+        return [record.id for record in (await store.list(AnalysisFilter(), 100)).records]
 
 
 def reclaim(model: Model) -> None:

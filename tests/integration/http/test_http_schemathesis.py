@@ -1,0 +1,117 @@
+"""Requests that nobody thought of: schemathesis against the server's own document.
+
+``REELSIFT_SCHEMATHESIS_EXAMPLES`` makes the search longer than the test suite can afford.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import structlog
+
+from orchestrator.core.jobs import AnalysisRecord, AnalysisSpec
+from orchestrator.core.results import AnalysisEvent
+from tests.integration.http.conftest import serving
+from tests.integration.http.scripted import CANCELLED, ScriptedAnalyses
+
+EXAMPLES = int(os.environ.get("REELSIFT_SCHEMATHESIS_EXAMPLES", "6"))
+
+CHECKS = (
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_headers_conformance",
+    "response_schema_conformance",
+    "unsupported_method",
+    "allow_header_conformance",
+)
+
+CONFIG = """
+[dictionaries.analyses]
+values = ["a-0", "a-1", "a-2"]
+
+[dictionaries.segments]
+values = [0, 1, 2]
+
+[dictionaries.paths]
+values = ["/allowed/film.mp4"]
+
+[dictionaries.ranges]
+values = ["bytes 0-3/4", "bytes 0-3/*", "bytes 4-7/8", "bytes */*", "bytes */4"]
+
+[parameters]
+"body.config.path" = { dictionary = "paths", probability = 0.8 }
+"header.Content-Range" = { dictionary = "ranges", probability = 0.5 }
+"path.analysis_id" = { dictionary = "analyses", probability = 0.8 }
+"path.index" = { dictionary = "segments", probability = 0.5 }
+"""
+
+
+class Endless(ScriptedAnalyses):
+    """Analyses that stay, from any path, whose logs do end."""
+
+    async def create(self, spec: AnalysisSpec) -> tuple[AnalysisRecord, bool]:
+        if len(self.jobs) > 50:
+            return next(iter(self.jobs.values())).record, False
+        return await super().create(spec)
+
+    async def delete(self, analysis_id: str) -> None:
+        _ = self[analysis_id]
+
+    async def events(self, analysis_id: str, after: int = 0) -> AsyncIterator[tuple[int, AnalysisEvent]]:
+        job = self[analysis_id]
+        if not job.record.state.ended:
+            job.extend(CANCELLED)
+        async for each in super().events(analysis_id, after):
+            yield each
+
+    async def export(self, analysis_id: str, file_format: str) -> AsyncIterator[bytes]:
+        _ = self[analysis_id]
+        yield b"{}"
+
+
+async def run(address: str, folder: Path, *arguments: str) -> tuple[int, str]:
+    """Exit status and output of schemathesis."""
+    config = folder / "schemathesis.toml"
+    config.write_text(CONFIG)
+    program = Path(sys.executable).parent / "schemathesis"
+    process = await asyncio.create_subprocess_exec(
+        *(str(program), "--config-file", str(config), "run", f"http://{address}/api/v1/openapi.json"),
+        *("--checks", ",".join(CHECKS), "--generation-deterministic", "--no-color", "--request-timeout", "10"),
+        *arguments,
+        cwd=folder,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    out, _ = await process.communicate()
+    return process.returncode or 0, out.decode()
+
+
+@pytest.mark.timeout(600)
+async def test_no_request_breaks_the_server_or_its_word(tmp_path: Path) -> None:
+    async with serving(Endless(), port=True) as running:
+        await running.analysed()
+        await running.uploading()
+        await running.uploading()
+        status, told = await run(running.address, tmp_path, "--max-examples", str(EXAMPLES))
+    assert status == 0, told
+    cases = re.search(r"(\d+) generated, (\d+) passed", told)
+    assert cases is not None, told
+    assert cases[1] == cases[2]
+    assert int(cases[1]) > 500
+
+
+async def test_it_would_find_a_server_error(tmp_path: Path) -> None:
+    async with serving(Endless(), port=True) as running:
+        running.analyses.refusal = KeyError("a fault")
+        chosen = ("--max-examples", "1", "--phases", "fuzzing", "--include-operation-id", "ListAnalyses")
+        with structlog.testing.capture_logs():
+            status, told = await run(running.address, tmp_path, *chosen)
+    assert status == 1, told
+    assert "Server error" in told

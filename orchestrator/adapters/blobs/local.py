@@ -11,7 +11,7 @@ import errno
 import os
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from orchestrator.errors import DiskFull, NotFound, StoreUnavailable
 from orchestrator.ports import BlobInfo
 
 INCOMING = ".incoming"
+LEFT_BEHIND = 3600.0  # seconds after which no put is still writing a file
 _ATTEMPTS = 8  # of a put whose folder a delete takes away, again and again
 
 
@@ -60,10 +61,6 @@ class LocalBlobs:
         """Where the blob of ``key`` is, or would be."""
         return self._root / checked(key)
 
-    async def sweep(self, older_than_ns: int) -> int:
-        """Delete what puts left behind that died half way; returns the bytes that came free."""
-        return await asyncio.to_thread(self._sweep, older_than_ns)
-
     def _put(self, path: Path, data: bytes) -> None:
         temporary = self._root / INCOMING / f"{os.getpid()}-{uuid.uuid4().hex}"
         try:
@@ -91,6 +88,7 @@ class LocalBlobs:
         for folder in self._root.absolute().parents:  # whoever made them may have died before they were on the disk
             with suppress(PermissionError):
                 sync_folder(folder)
+        _sweep(incoming)
         self._ready = True
 
     def _name(self, temporary: Path, path: Path) -> None:
@@ -120,7 +118,7 @@ class LocalBlobs:
                 if folder != self._root:
                     folder.rmdir()
 
-    def _entries(self, folder: str, prefix: str) -> list[BlobInfo | str]:
+    def _entries(self, folder: str, prefix: str) -> Sequence[BlobInfo | str]:
         """Blobs and folders in ``folder`` that begin with ``prefix``, last ones first. A folder ends with a slash."""
         found: dict[str, BlobInfo | str] = {}
         with suppress(FileNotFoundError, NotADirectoryError), os.scandir(self._root / folder) as entries:
@@ -137,17 +135,13 @@ class LocalBlobs:
         # The slash takes part in the order of keys: "a.b" comes before "a/b".
         return [found[key] for key in sorted(found, reverse=True)]
 
-    def _sweep(self, older_than_ns: int) -> int:
-        freed = 0
-        for file in (self._root / INCOMING).glob("*"):
-            try:
-                found = file.stat()
-                if time.time_ns() - found.st_mtime_ns > older_than_ns:
-                    file.unlink()
-                    freed += found.st_size
-            except FileNotFoundError:
-                continue
-        return freed
+
+def _sweep(incoming: Path) -> None:
+    """Delete what puts left behind that died half way, in whatever process."""
+    for file in incoming.iterdir():
+        with suppress(FileNotFoundError):  # its put is done
+            if time.time() - file.stat().st_mtime > LEFT_BEHIND:
+                file.unlink()
 
 
 def _write(path: Path, data: bytes) -> None:

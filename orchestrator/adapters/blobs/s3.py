@@ -29,7 +29,7 @@ class S3Blobs:
         try:
             self._store = S3Store.from_url(
                 url,
-                **({"endpoint": endpoint} if endpoint else {}),
+                config={"endpoint": endpoint} if endpoint else None,
                 client_options={"timeout": TIMEOUT, "allow_http": endpoint.startswith("http://")},
                 retry_config={"max_retries": 10, "retry_timeout": patience},
             )

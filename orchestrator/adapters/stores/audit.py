@@ -17,7 +17,6 @@ from sqlalchemy import (
     exc,
     exists,
     func,
-    literal_column,
     not_,
     or_,
     select,
@@ -83,7 +82,7 @@ def _revision(connection: Connection) -> Finding:
     return Finding("every migration is there", int(found != migrate.HEAD), (found or "none",))
 
 
-def _rules() -> Iterator[tuple[str, Select[tuple[str]]]]:
+def _rules() -> Iterator[tuple[str, Select[str]]]:
     yield from _references()
     own, final = _segments(), _final()
     a = analyses.c
@@ -113,7 +112,7 @@ def _rules() -> Iterator[tuple[str, Select[tuple[str]]]]:
     )
 
 
-def _references() -> Iterator[tuple[str, Select[tuple[str]]]]:
+def _references() -> Iterator[tuple[str, Select[str]]]:
     for child in METADATA.sorted_tables:
         for key in sorted(child.foreign_key_constraints, key=lambda key: str(key.name)):
             parent = key.referred_table
@@ -145,9 +144,8 @@ def _final() -> ColumnElement[bool]:
     return or_(analyses.c.result.is_not(None), analyses.c.failure.is_not(None))
 
 
-def _tiling() -> Iterator[tuple[str, Select[tuple[str]]]]:
+def _tiling() -> Iterator[tuple[str, Select[str]]]:
     s = segments.c
-    window = {"partition_by": s.analysis_id, "order_by": s.number}
     row = select(
         s.analysis_id,
         s.start_frame,
@@ -155,9 +153,9 @@ def _tiling() -> Iterator[tuple[str, Select[tuple[str]]]]:
         s.start_pts,
         s.end_pts,
         s.final,
-        func.lag(s.end_frame, 1, 0).over(**window).label("frame_before"),
-        func.lag(s.end_pts).over(**window).label("pts_before"),
-        func.lead(s.number).over(**window).label("next"),
+        func.lag(s.end_frame, 1, 0).over(partition_by=s.analysis_id, order_by=s.number).label("frame_before"),
+        func.lag(s.end_pts).over(partition_by=s.analysis_id, order_by=s.number).label("pts_before"),
+        func.lead(s.number).over(partition_by=s.analysis_id, order_by=s.number).label("next"),
     ).cte("row")
     r = row.c
     gap = or_(r.start_frame != r.frame_before, r.start_pts != func.coalesce(r.pts_before, r.start_pts))
@@ -172,7 +170,7 @@ def _tiling() -> Iterator[tuple[str, Select[tuple[str]]]]:
     )
 
 
-def _resumption(own: CTE) -> Iterator[tuple[str, Select[tuple[str]]]]:
+def _resumption(own: CTE) -> Iterator[tuple[str, Select[str]]]:
     a, c, m = analyses.c, checkpoints.c, memos.c
     newest = select(m.analysis_id, func.max(m.segment).label("segment")).group_by(m.analysis_id).cte("newest")
     last = and_(segments.c.analysis_id == a.id, segments.c.number == a.segments - 1)
@@ -199,21 +197,20 @@ def _resumption(own: CTE) -> Iterator[tuple[str, Select[tuple[str]]]]:
     )
 
 
-def _leases() -> Iterator[tuple[str, Select[tuple[str]]]]:
+def _leases() -> Iterator[tuple[str, Select[str]]]:
     a, t = analyses.c, attempts.c
     count = select(func.count()).where(t.analysis_id == a.id).correlate(analyses).scalar_subquery()
     open_ones = (
         select(func.count()).where(t.analysis_id == a.id, t.end_us.is_(None)).correlate(analyses).scalar_subquery()
     )
     current = exists().where(t.analysis_id == a.id, t.token == a.lease_token, t.end_us.is_(None)).correlate(analyses)
-    one = literal_column("1")
     yield (
         "a running analysis has one lease, and no other has any",
         select(a.id).where(
             or_(
                 _running != a.lease_owner.is_not(None),
                 and_(_running, not_(current)),
-                open_ones != case((_running, one), else_=literal_column("0")),
+                open_ones != case((_running, 1), else_=0),
                 a.attempts != count,
             )
         ),

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from sqlalchemy import Connection, delete, func, select, text
 
 from orchestrator.adapters.stores.database import Database
-from orchestrator.adapters.stores.schema import analyses, annotations, artifacts
+from orchestrator.adapters.stores.schema import METADATA, analyses, artifacts
 from orchestrator.core.jobs import AnalysisState
 from orchestrator.core.retention import Kind, Weights
 from orchestrator.errors import AnalysisNotEnded
@@ -43,6 +43,7 @@ def weigh(connection: Connection) -> dict[tuple[Kind, str], int]:
     by_kind = select(artifacts.c.analysis_id, artifacts.c.kind, func.sum(artifacts.c.size))
     by_kind = by_kind.where(artifacts.c.kind.in_(kinds)).group_by(artifacts.c.analysis_id, artifacts.c.kind)
     found = {(kinds[kind], name): int(size) for name, kind, size in connection.execute(by_kind)}
+    annotations = METADATA.tables["annotations"]
     rows = select(annotations.c.analysis_id, func.sum(func.length(annotations.c.value)))
     rows = rows.group_by(annotations.c.analysis_id)
     return found | {(Kind.ANALYSES, name): int(size) for name, size in connection.execute(rows)}
@@ -62,10 +63,14 @@ def drop(connection: Connection, kind: Kind, analysis_id: str) -> tuple[str, ...
 def _shrink(connection: Connection) -> bool:
     if connection.dialect.name != "sqlite":
         return False  # PostgreSQL's autovacuum sees to it
-    before = connection.execute(text("PRAGMA freelist_count")).scalar_one()
+    before = _free_pages(connection)
     if before:
         cursor = connection.connection.cursor()
         cursor.execute(f"PRAGMA incremental_vacuum({VACUUM_PAGES})")
         cursor.fetchall()  # a page for each row, though the rows have no columns
         cursor.close()
-    return before > connection.execute(text("PRAGMA freelist_count")).scalar_one() > 0
+    return before > _free_pages(connection) > 0
+
+
+def _free_pages(connection: Connection) -> int:
+    return int(connection.execute(text("PRAGMA freelist_count")).scalar_one())

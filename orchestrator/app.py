@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, closing
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, closing
+from typing import Any
 
+from orchestrator.adapters.blobs.local import LocalBlobs
+from orchestrator.adapters.blobs.opening import open_blobs
 from orchestrator.adapters.decoders.process import ProcessDecoder
 from orchestrator.adapters.frames import shm
 from orchestrator.adapters.frames.arena import Arena
+from orchestrator.adapters.search.opening import search_index
+from orchestrator.adapters.search.tokens import Tokens
+from orchestrator.adapters.search.writing import index_segment
 from orchestrator.adapters.sources.profiles import load_profiles
 from orchestrator.adapters.sources.sources import Sources
-from orchestrator.adapters.stores.memory import MemoryResultStore
+from orchestrator.adapters.stores.keeping import SqlPast
+from orchestrator.adapters.stores.sql import open_store
 from orchestrator.adapters.triton.client import TritonInference
 from orchestrator.adapters.triton.hosts import EmbeddedHost, RemoteHost
 from orchestrator.adapters.triton.labels import Labels
 from orchestrator.adapters.triton.supervisor import Supervisor
 from orchestrator.adapters.triton.transport import InlineTransport, SharedMemoryTransport
+from orchestrator.api.http.server import http_server
 from orchestrator.api.server import grpc_server
 from orchestrator.core.media import DecodeLimits
+from orchestrator.pipeline.attempt import Parts
+from orchestrator.pipeline.cleanup import Cleaner
+from orchestrator.pipeline.disk import DiskGuard
+from orchestrator.pipeline.searching import Embedder, Indexer, SearchService
 from orchestrator.pipeline.service import AnalysisService, ServiceLimits
 from orchestrator.ports import Inference
 from orchestrator.settings import Settings
@@ -26,40 +39,7 @@ SCRATCH_BYTES = 64 << 20  # outputs and small inputs of the requests in flight
 TRITON_BYTES = 64 << 20  # regions of Triton's own
 
 
-@asynccontextmanager
-async def running_app(settings: Settings) -> AsyncIterator[str]:
-    """The whole service; yields the address of its gRPC server. Leaving the context drains it.
-
-    Raises ``SetupError``, ``InferenceUnavailable`` or ``ProfileError`` when it cannot start.
-    """
-    profiles = load_profiles(settings.profile_dir)
-    shm.require(settings.arena_bytes + SCRATCH_BYTES + TRITON_BYTES)
-    async with AsyncExitStack() as stack:
-        arena = stack.enter_context(closing(Arena(settings.arena_bytes)))
-        # First of all, so that the workers warm up while Triton starts.
-        decoder = ProcessDecoder(arena, threads=settings.decode_threads)
-        stack.push_async_callback(decoder.close)
-        await decoder.start()
-        service = AnalysisService(
-            decoder=decoder,
-            inference=await stack.enter_async_context(running_inference(settings, arena)),
-            store=MemoryResultStore(),
-            sources=Sources(settings.roots, settings.spool_dir, settings.max_upload_bytes),
-            profiles=profiles,
-            names=Labels(settings.model_repository),
-            limits=ServiceLimits(
-                running=settings.max_running,
-                waiting=settings.max_waiting,
-                decode=DecodeLimits(settings.max_frame_pixels, settings.max_decode_seconds),
-            ),
-        )
-        stack.push_async_callback(service.drain, 0.0)
-        async with grpc_server(service, settings.listen) as server:
-            try:
-                yield server.address
-            finally:
-                await server.drain()
-                await service.drain(settings.drain_seconds)
+InferenceOf = Callable[[Settings, Arena], AbstractAsyncContextManager[Inference]]
 
 
 @asynccontextmanager
@@ -77,3 +57,76 @@ async def running_inference(settings: Settings, arena: Arena) -> AsyncIterator[I
         stack.push_async_callback(supervisor.stop)
         await supervisor.start()
         yield TritonInference(supervisor, transport)
+
+
+@asynccontextmanager
+async def running_app(settings: Settings, inference_of: InferenceOf = running_inference) -> AsyncIterator[str]:
+    """The whole service; yields the address of its gRPC server. Leaving the context drains it.
+
+    Raises ``SetupError``, ``InferenceUnavailable`` or ``ProfileError`` when it cannot start.
+    """
+    profiles = load_profiles(settings.profile_dir)
+    uploads = settings.spool_dir or settings.data_dir / "uploads"
+    shm.require(settings.arena_bytes + SCRATCH_BYTES + TRITON_BYTES)
+    async with AsyncExitStack() as stack:
+        # The data directory first: two servers over one must not even begin.
+        store = await stack.enter_async_context(
+            open_store(settings.database or settings.data_dir, indexers=(index_segment,))
+        )
+        arena = stack.enter_context(closing(Arena(settings.arena_bytes)))
+        # Before Triton, so that the workers warm up while it starts.
+        decoder = ProcessDecoder(arena, threads=settings.decode_threads)
+        stack.push_async_callback(decoder.close)
+        await decoder.start()
+        inference = await stack.enter_async_context(inference_of(settings, arena))
+        parts = Parts(
+            decoder=decoder,
+            inference=inference,
+            store=store,
+            sources=Sources(settings.roots, uploads, settings.max_upload_bytes),
+            profiles=profiles,
+            names=Labels(settings.model_repository),
+            limits=DecodeLimits(settings.max_frame_pixels, settings.max_decode_seconds),
+            disk=DiskGuard((settings.data_dir, uploads), low=settings.disk_low_bytes, high=settings.disk_high_bytes),
+        )
+        service = AnalysisService(parts, ServiceLimits(settings.max_running, settings.max_waiting))
+        stack.push_async_callback(service.drain, 0.0)
+        service.start()
+
+        index = search_index(store.database)
+        embedder = Embedder(inference, Tokens(settings.model_repository))
+        searches = SearchService(index, embedder)
+        cleaner = Cleaner(
+            store,
+            SqlPast(store.database),
+            open_blobs(settings.blobs or settings.data_dir / "blobs", settings.blobs_endpoint),
+            LocalBlobs(uploads),
+            settings.retention.policies(),
+        )
+        await stack.enter_async_context(_aside(cleaner.run(settings.cleanup_seconds)))
+        if settings.embed_text:
+            await stack.enter_async_context(_aside(Indexer(index, embedder).run()))
+
+        async def ready() -> Mapping[str, bool]:
+            await store.queued(limit=1)
+            return {"store": True, "disk": not parts.disk.full}
+
+        if settings.http_listen:
+            await stack.enter_async_context(http_server(service, searches, settings.http_listen, ready=ready))
+        async with grpc_server(service, settings.listen, searches=searches) as server:
+            try:
+                yield server.address
+            finally:
+                await server.drain()
+                await service.drain(settings.drain_seconds)
+
+
+@asynccontextmanager
+async def _aside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Have ``work`` done beside the service, until the context ends."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

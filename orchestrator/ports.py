@@ -29,7 +29,7 @@ from orchestrator.core.jobs import (
     UploadState,
 )
 from orchestrator.core.media import DecodeLimits, Ledger, LedgerMark, MediaInfo
-from orchestrator.core.results import AnalysisEvent, Failed, Finished, LoggedEvent, ModelVersion, Segment, Started
+from orchestrator.core.results import Failed, Finished, LoggedEvent, ModelVersion, Segment, Started
 
 # --- bytes of a source -----------------------------------------------------------------------------------------------
 
@@ -221,30 +221,6 @@ class Inference(Protocol):
 # --- results ---------------------------------------------------------------------------------------------------------
 
 
-class ResultStore(Protocol):
-    """The truth of every analysis: an append-only log of events, read by cursor."""
-
-    async def create(self, analysis_id: str) -> None:
-        """Open the log of a new analysis."""
-        ...
-
-    async def append(self, analysis_id: str, event: AnalysisEvent) -> int:
-        """Append; returns the event's sequence number (1, 2, ...). Raises ``NotFound``, or ``InternalError`` after a
-        final event.
-        """
-        ...
-
-    async def exists(self, analysis_id: str) -> bool:
-        """Whether the log was ever opened (and is still kept)."""
-        ...
-
-    def read(self, analysis_id: str, after: int = 0) -> AsyncIterator[tuple[int, AnalysisEvent]]:
-        """Events with a sequence number above ``after``, then those still to come, until the final one. Raises
-        ``NotFound``.
-        """
-        ...
-
-
 class AnalysisStore(Protocol):
     """The truth of every analysis. What a method has returned is on disk, and survives the loss of power.
 
@@ -252,6 +228,11 @@ class AnalysisStore(Protocol):
     ... without gaps. Only the holder of the newest lease writes to it. Unknown ids raise ``NotFound``; a full disk raises
     ``DiskFull`` and changes nothing; a database that does not answer raises ``StoreUnavailable``.
     """
+
+    @property
+    def shared(self) -> bool:
+        """Whether other processes may hold leases in it."""
+        ...
 
     # --- what clients do ---
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from pathlib import Path
 
-from platformdirs import user_cache_path
-from pydantic import Field
+from platformdirs import user_cache_path, user_data_path
+from pydantic import BaseModel, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from orchestrator.core.retention import Kind, Policies, Policy
 
 
 def _cores() -> int:
@@ -20,17 +23,53 @@ def _default_repository() -> Path:
     return checkout if checkout.is_dir() else user_cache_path("reelsift") / "model_repository"
 
 
+class Keep(BaseModel):
+    """How much of a kind is kept; what is not given is not limited."""
+
+    max_age_seconds: float | None = Field(default=None, ge=0, description="after the end of the analysis")
+    max_bytes: int | None = Field(default=None, ge=0)
+
+
+class Retention(BaseModel):
+    """``REELSIFT_RETENTION__UPLOADS__MAX_BYTES`` and so on."""
+
+    uploads: Keep = Keep(max_age_seconds=7 * 86400.0)  # for a retry; thumbnails and results are kept for good
+    thumbnails: Keep = Keep()
+    reports: Keep = Keep()
+    analyses: Keep = Keep()
+
+    def policies(self) -> Policies:
+        """As the core knows them."""
+        return {kind: _policy(getattr(self, kind.value)) for kind in Kind}
+
+
+def _policy(keep: Keep) -> Policy:
+    age = None if keep.max_age_seconds is None else timedelta(seconds=keep.max_age_seconds)
+    return Policy(age, keep.max_bytes)
+
+
 class Settings(BaseSettings):
     """Every knob of the service. Durations are seconds, sizes bytes."""
 
     model_config = SettingsConfigDict(env_prefix="REELSIFT_", env_nested_delimiter="__")
 
     listen: str = Field("127.0.0.1:50051", description="host:port or unix:PATH of the gRPC server")
+    http_listen: str = Field("127.0.0.1:8080", description="host:port or unix:PATH of the HTTP server; empty: none")
     triton: str = Field("", description="host:port of a Triton that runs elsewhere; empty: start one here")
     model_repository: Path = Field(default_factory=_default_repository)
     profile_dir: Path | None = Field(None, description="further profiles (TOML), which may replace built-in ones")
     roots: tuple[Path, ...] = Field((), description="folders below which clients may name files")
-    spool_dir: Path | None = Field(None, description="where uploads are kept; default: the system's temporary folder")
+    data_dir: Path = Field(
+        default_factory=lambda: user_data_path("reelsift"), description="the embedded database, and what it names"
+    )
+    database: str = Field("", description="postgresql+psycopg://... of a shared database; empty: embedded, in data_dir")
+    spool_dir: Path | None = Field(None, description="where uploads are kept; default: data_dir/uploads")
+    blobs: str = Field("", description="s3://BUCKET/PREFIX of larger artifacts; empty: data_dir/blobs")
+    blobs_endpoint: str = Field("", description="http://host:port of an S3 that is not Amazon's")
+    retention: Retention = Field(default_factory=Retention, description="what of the past is kept, by kind")
+    cleanup_seconds: float = Field(3600.0, gt=0, description="between two clean-ups")
+    disk_low_bytes: int = Field(512 << 20, ge=0, description="with less free room new work is refused, commits wait")
+    disk_high_bytes: int = Field(1 << 30, gt=0, description="with more free room all goes on again")
     max_upload_bytes: int = Field(64 << 30, gt=0)
     max_running: int = Field(2, ge=1, description="analyses at work at once")
     max_waiting: int = Field(32, ge=0, description="further analyses accepted")
@@ -38,6 +77,7 @@ class Settings(BaseSettings):
     arena_bytes: int = Field(192 << 20, gt=0, description="shared memory for frames")
     max_frame_pixels: int = Field(8192 * 4096, gt=0)
     max_decode_seconds: float = Field(4 * 3600.0, gt=0)
+    embed_text: bool = Field(True, description="give stored texts vectors, so that search finds them by meaning")
     drain_seconds: float = Field(30.0, ge=0)
     log_level: str = "info"
     log_json: bool = False

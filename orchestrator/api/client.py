@@ -1,13 +1,16 @@
-"""A small client of the service, for the command line and for tests."""
+"""A client of the service, for the command line, for tests and for programs.
+
+It bears with a server that restarts and with connections that break: what was acknowledged is never sent twice, and
+each logged response is yielded once.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import os
 import time
-from collections.abc import AsyncIterator, Coroutine, Sequence
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,46 +18,84 @@ import grpc
 
 from orchestrator.api import messages as pb
 from orchestrator.api.gen.reelsift.v1.analysis_pb2_grpc import AnalysisServiceStub
+from orchestrator.api.gen.reelsift.v1.search_pb2_grpc import SearchServiceStub
 from orchestrator.api.limits import MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES
+from orchestrator.api.link import Link, Responses
+from orchestrator.api.patience import PATIENT, Patience
+from orchestrator.api.sending import CHUNK_BYTES, file_source, read_chunks, stream_source
 from orchestrator.api.status import ClientError, client_error
 
-__all__ = ["AnalysisOptions", "ClientError", "ReelsiftClient", "connect"]
-
-CHUNK_BYTES = 1 << 20
-OWN_END = "Internal error from Core"  # what grpc.aio says of a write that failed
-TRUE_END_SECONDS = 1.0  # how long the true status may come after it
-PACE_SECONDS = 0.1  # a throttled upload sends so much at a time
+__all__ = ["AnalysisOptions", "ClientError", "Patience", "ReelsiftClient", "connect", "read_chunks"]
 
 _OPTIONS = (
     ("grpc.max_receive_message_length", MAX_RESPONSE_BYTES),
     ("grpc.max_send_message_length", MAX_REQUEST_BYTES),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.initial_reconnect_backoff_ms", 100),  # our own patience paces the tries
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class AnalysisOptions:
-    """How to analyse. ``timeout`` is the deadline in seconds."""
+    """How to analyse. ``timeout``: seconds until it must have ended. ``request_id``: one is made up where it is empty.
+
+    ``cancel_on_disconnect``: the analysis ends with the call, so a lost connection is not taken up again.
+    """
 
     profile: str = ""
     analyzers: Sequence[str] = ()
     request_id: str = ""
     priority: int = 0
     timeout: float | None = None
+    tenant: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    cancel_on_disconnect: bool = False
+    ignore_known: bool = False
+
+    def config(self, *, path: str | None = None, content_length: int | None = None) -> pb.AnalysisConfig:
+        """The configuration for a file of the server, or without ``path`` for an upload."""
+        config = pb.AnalysisConfig(
+            profile=self.profile,
+            analyzers=self.analyzers,
+            request_id=self.request_id or uuid.uuid4().hex,
+            priority=self.priority,
+            tenant=self.tenant,
+            labels=self.labels,
+            cancel_on_disconnect=self.cancel_on_disconnect,
+            ignore_known=self.ignore_known,
+        )
+        if path is None:
+            config.upload.CopyFrom(pb.Upload(content_length=content_length))
+        else:
+            config.path = path
+        return config
+
+    def deadline(self) -> float | None:
+        """When it must have ended, by the monotonic clock, if it begins now."""
+        return None if self.timeout is None else time.monotonic() + self.timeout
 
 
 class ReelsiftClient:
-    """Calls a server. Every method raises :class:`ClientError`."""
+    """Calls a server. Every method raises :class:`ClientError`.
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
+    A server that never answered yet is not waited for: most likely its address is wrong. ``timeout``: seconds for a
+    call that answers at once.
+    """
+
+    def __init__(self, channel: grpc.aio.Channel, patience: Patience = PATIENT, timeout: float | None = 60.0) -> None:
         self._stub = AnalysisServiceStub(channel)
+        self._search = SearchServiceStub(channel)
+        self._link = Link(self._stub, patience, timeout)
+        self._timeout = timeout
 
-    def analyze_path(
-        self, path: str, options: AnalysisOptions = AnalysisOptions()
-    ) -> AsyncIterator[pb.AnalyzeResponse]:
+    # --- analyse, and follow it ---
+
+    def analyze_path(self, path: str, options: AnalysisOptions = AnalysisOptions()) -> Responses:
         """Analyse a file that the server can read itself."""
-        return self._analyze(pb.AnalysisConfig(path=path), _nothing(), options)
+        return self._link.analyze(options.config(path=path), None, options.deadline())
 
     def analyze_file(
         self,
@@ -63,10 +104,10 @@ class ReelsiftClient:
         *,
         chunk_bytes: int = CHUNK_BYTES,
         bytes_per_second: float | None = None,
-    ) -> AsyncIterator[pb.AnalyzeResponse]:
+    ) -> Responses:
         """Upload ``path``, at no more than ``bytes_per_second``, and analyse it meanwhile. Raises ``OSError`` too."""
-        length = path.stat().st_size if path.is_file() else None  # a pipe has no size
-        return self.analyze_stream(read_chunks(path, chunk_bytes, bytes_per_second), options, content_length=length)
+        source = file_source(path, chunk_bytes, bytes_per_second)
+        return self._link.analyze(options.config(content_length=source.size), source, options.deadline())
 
     def analyze_stream(
         self,
@@ -74,123 +115,98 @@ class ReelsiftClient:
         options: AnalysisOptions = AnalysisOptions(),
         *,
         content_length: int | None = None,
-    ) -> AsyncIterator[pb.AnalyzeResponse]:
-        """Upload ``data`` as it comes and analyse it meanwhile."""
-        config = pb.AnalysisConfig(upload=pb.Upload(content_length=content_length))
-        return self._analyze(config, data, options)
+    ) -> Responses:
+        """Upload ``data`` as it comes and analyse it meanwhile. It can be sent once only: a loss in its midst is an error."""
+        source = stream_source(data, content_length)
+        return self._link.analyze(options.config(content_length=content_length), source, options.deadline())
 
-    async def watch(self, analysis_id: str, after_sequence: int = 0) -> AsyncIterator[pb.AnalyzeResponse]:
-        """The responses of a running or ended analysis with a sequence above ``after_sequence``."""
-        request = pb.WatchAnalysisRequest(analysis_id=analysis_id, after_sequence=after_sequence)
-        try:
-            async for response in self._stub.WatchAnalysis(request):
-                yield response
-        except grpc.aio.AioRpcError as error:
-            raise client_error(error) from None
+    def watch(self, analysis_id: str, after_sequence: int = 0) -> Responses:
+        """The responses of an analysis with a sequence above ``after_sequence``, each once, through whatever breaks."""
+        return self._link.watch(analysis_id, after_sequence)
+
+    async def upload(self, analysis_id: str, path: Path, **how: Any) -> pb.UploadProgress:
+        """Send what is missing of an analysis' upload, from ``path``. ``how``: as in :meth:`analyze_file`."""
+        return await self._link.upload(analysis_id, file_source(path, **how))
+
+    # --- one question, one answer ---
+
+    async def create(self, config: pb.AnalysisConfig) -> pb.CreateAnalysisResponse:
+        """Create an analysis (see :meth:`AnalysisOptions.config`). Its request_id makes sure that it is one."""
+        return await self._link.ask(self._stub.CreateAnalysis, pb.CreateAnalysisRequest(config=config))
+
+    async def estimate(self, config: pb.AnalysisConfig) -> pb.Estimate:
+        """What an analysis would be and take."""
+        request = pb.CreateAnalysisRequest(config=config, dry_run=True)
+        return (await self._link.ask(self._stub.CreateAnalysis, request)).estimate
+
+    async def get(self, analysis_id: str) -> pb.Analysis:
+        """The present state of an analysis."""
+        return (await self._link.ask(self._stub.GetAnalysis, pb.GetAnalysisRequest(analysis_id=analysis_id))).analysis
+
+    async def list(self, query: pb.ListAnalysesRequest | None = None) -> AsyncIterator[pb.Analysis]:
+        """Analyses, newest first, page after page."""
+        request = pb.ListAnalysesRequest()
+        request.CopyFrom(query or request)
+        while True:
+            page = await self._link.ask(self._stub.ListAnalyses, request)
+            for analysis in page.analyses:
+                yield analysis
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
 
     async def cancel(self, analysis_id: str) -> None:
         """Stop an analysis."""
+        await self._link.ask(self._stub.CancelAnalysis, pb.CancelAnalysisRequest(analysis_id=analysis_id))
+
+    async def retry(self, analysis_id: str, *, analyzer: str | None = None, whole: bool = False) -> pb.Analysis:
+        """A new analysis of the same source: of everything, of one analyzer, or else of what failed or has changed.
+
+        Its answer may be lost with the connection; then it is not asked again, which would make another one.
+        """
+        request = pb.RetryAnalysisRequest(analysis_id=analysis_id)
+        if whole:
+            request.whole = True
+        elif analyzer is not None:
+            request.analyzer = analyzer
+        else:
+            request.failed_analyzers = True
         try:
-            await self._stub.CancelAnalysis(pb.CancelAnalysisRequest(analysis_id=analysis_id))
+            return (await self._stub.RetryAnalysis(request, timeout=self._timeout)).analysis
         except grpc.aio.AioRpcError as error:
             raise client_error(error) from None
 
-    async def _analyze(
-        self, config: pb.AnalysisConfig, data: AsyncIterator[bytes], options: AnalysisOptions
-    ) -> AsyncIterator[pb.AnalyzeResponse]:
-        config.profile = options.profile
-        config.analyzers.extend(options.analyzers)
-        config.request_id = options.request_id
-        config.priority = options.priority
-        reading: list[Exception] = []
+    async def delete(self, analysis_id: str) -> None:
+        """Forget an ended analysis."""
+        await self._link.ask(self._stub.DeleteAnalysis, pb.DeleteAnalysisRequest(analysis_id=analysis_id))
 
-        async def requests() -> AsyncIterator[pb.AnalyzeRequest]:
-            yield pb.AnalyzeRequest(config=config)
-            offset = 0
-            try:
-                async for piece in data:
-                    yield pb.AnalyzeRequest(chunk=pb.UploadChunk(offset=offset, data=piece))
-                    offset += len(piece)
-            except Exception as error:
-                reading.append(error)
-                call.cancel()
-                raise
-            if config.HasField("upload"):
-                yield pb.AnalyzeRequest(chunk=pb.UploadChunk(offset=offset, last=True))
-
-        call = self._stub.Analyze(requests(), timeout=options.timeout)
-        ends: list[grpc.aio.AioRpcError] = []
-        call.add_done_callback(lambda _: ends.append(_end_of(call)))
+    async def export(self, analysis_id: str, file_format: str) -> AsyncIterator[bytes]:
+        """The results of an ended analysis as a file in ``file_format``, such as "jsonl", in pieces."""
+        name = f"EXPORT_FORMAT_{file_format.upper()}"
+        if name not in pb.ExportFormat.keys():  # noqa: SIM118 - the enum's wrapper is no mapping
+            raise ClientError(
+                f"there is no format {file_format!r}", reason="INVALID_REQUEST", grpc_code="INVALID_ARGUMENT"
+            )
+        call = self._stub.ExportAnalysis(
+            pb.ExportAnalysisRequest(analysis_id=analysis_id, format=pb.ExportFormat.Value(name))
+        )
         try:
             async for response in call:
-                yield response
+                yield response.data
         except grpc.aio.AioRpcError as error:
-            raise client_error(await _true_end(call, [*ends, error])) from None
-        except asyncio.CancelledError:
-            if not reading:
-                raise
+            raise client_error(error) from None
         finally:
             call.cancel()
-        if reading:  # our own source failed, not the server
-            raise reading[0]
 
-
-async def _true_end(call: grpc.aio.Call, ends: Sequence[grpc.aio.AioRpcError]) -> grpc.aio.AioRpcError:
-    """The status that ``call`` really ended with.
-
-    A write that meets the end of the call sets a status of grpc.aio's own (grpc/grpc#36066): over the true one, which
-    ``ends`` then holds, or before it.
-    """
-    deadline = time.monotonic() + TRUE_END_SECONDS
-    end = next((end for end in ends if end.details() != OWN_END), None)
-    while end is None and time.monotonic() < deadline:
-        await asyncio.sleep(0.01)
-        latest = _end_of(call)
-        end = latest if latest.details() != OWN_END else None
-    return end or ends[-1]
-
-
-def _end_of(call: grpc.aio.Call) -> grpc.aio.AioRpcError:
-    """The status of a call that is done. None of these coroutines waits then."""
-    code, trailing, details = (_now(each) for each in (call.code(), call.trailing_metadata(), call.details()))
-    return grpc.aio.AioRpcError(code, grpc.aio.Metadata(), trailing, details)
-
-
-def _now(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    try:
-        coroutine.send(None)
-    except StopIteration as done:
-        return done.value
-    coroutine.close()
-    raise AssertionError("a call that is done knows its status")
+    async def search(self, request: pb.SearchRequest) -> pb.SearchResponse:
+        """A page of segments."""
+        return await self._link.ask(self._search.Search, request)
 
 
 @asynccontextmanager
-async def connect(address: str) -> AsyncIterator[ReelsiftClient]:
+async def connect(
+    address: str, patience: Patience = PATIENT, timeout: float | None = 60.0
+) -> AsyncIterator[ReelsiftClient]:
     """A client of the server at ``address`` (``HOST:PORT`` or ``unix:PATH``)."""
     async with grpc.aio.insecure_channel(address, options=_OPTIONS) as channel:
-        yield ReelsiftClient(channel)
-
-
-async def read_chunks(
-    path: Path, chunk_bytes: int = CHUNK_BYTES, bytes_per_second: float | None = None
-) -> AsyncIterator[bytes]:
-    """The bytes of ``path`` in pieces of ``chunk_bytes``, or smaller ones no faster than ``bytes_per_second``."""
-    if bytes_per_second is not None:
-        chunk_bytes = max(1, min(chunk_bytes, int(bytes_per_second * PACE_SECONDS)))
-    began, sent = time.monotonic(), 0
-    descriptor = await asyncio.to_thread(os.open, path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        while piece := await asyncio.to_thread(os.read, descriptor, chunk_bytes):
-            sent += len(piece)
-            if bytes_per_second is not None:
-                await asyncio.sleep(max(0.0, began + sent / bytes_per_second - time.monotonic()))
-            yield piece
-    finally:
-        os.close(descriptor)
-
-
-async def _nothing() -> AsyncIterator[bytes]:
-    pieces: tuple[bytes, ...] = ()
-    for piece in pieces:
-        yield piece
+        yield ReelsiftClient(channel, patience, timeout)

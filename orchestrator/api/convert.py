@@ -1,4 +1,4 @@
-"""From requests to the domain, and from domain events to responses."""
+"""From domain events to responses."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from orchestrator.api import messages as pb
 from orchestrator.api.convert_values import Clock, set_value
 from orchestrator.core.media import Ledger, MediaInfo
 from orchestrator.core.results import (
-    AnalysisEvent,
     Annotation,
     Finished,
     ModelVersion,
@@ -19,39 +18,24 @@ from orchestrator.core.results import (
     Started,
     Thumbnail,
 )
-from orchestrator.errors import InvalidRequest
-from orchestrator.pipeline.service import AnalysisConfig
-
-MAX_REQUEST_ID_BYTES = 128
-
-
-def analysis_config(message: pb.AnalysisConfig) -> AnalysisConfig:
-    """The configuration in ``message``; raises ``InvalidRequest``."""
-    if message.WhichOneof("source") is None:
-        raise InvalidRequest("the configuration names no source: set path or upload")
-    size = len(message.request_id.encode())
-    if size > MAX_REQUEST_ID_BYTES:
-        raise InvalidRequest(f"request_id is at most {MAX_REQUEST_ID_BYTES} bytes, got {size}")
-    if message.upload.content_length < 0:
-        raise InvalidRequest(f"content_length must not be negative, got {message.upload.content_length}")
-    return AnalysisConfig(
-        profile=message.profile or "default",
-        analyzers=tuple(message.analyzers),
-        request_id=message.request_id,
-        priority=message.priority,
-    )
+from orchestrator.core.timeline import Interval
 
 
 class EventConverter:
-    """Converts the events of one analysis. It must see ``Started`` first: only that tells the time base."""
+    """Converts the events of one analysis. It must see ``Started``, or ``learn`` of the media, before any segment."""
 
     def __init__(self) -> None:
         self._clock: Clock | None = None
 
-    def see(self, event: AnalysisEvent) -> None:
-        """Learn from ``event`` without converting it."""
-        if isinstance(event, Started):
-            self._clock = Clock(event.media.time_base, event.media.start_pts)
+    @property
+    def knows_time(self) -> bool:
+        """Whether it can convert segments."""
+        return self._clock is not None
+
+    def learn(self, media: MediaInfo | None) -> None:
+        """Take the time base from ``media``."""
+        if media is not None:
+            self._clock = Clock(media.time_base, media.start_pts)
 
     def response(
         self, analysis_id: str, sequence: int, event: Started | Progress | SegmentClosed | Finished
@@ -61,7 +45,7 @@ class EventConverter:
         response.create_time.GetCurrentTime()
         match event:
             case Started():
-                self.see(event)
+                self.learn(event.media)
                 response.started.CopyFrom(_started(event))
             case Progress():
                 response.progress.CopyFrom(_progress(event))
@@ -70,22 +54,22 @@ class EventConverter:
                     raise ValueError(f"segment {segment.index} came before the analysis started")
                 response.segment.CopyFrom(_segment(segment, self._clock))
             case Finished():
-                response.finished.CopyFrom(_finished(event))
+                response.finished.CopyFrom(finished(event))
         return response
 
 
-def upload_progress(analysis_id: str, committed: int) -> pb.AnalyzeResponse:
-    """An acknowledgement of ``committed`` bytes, stamped with the present time."""
-    response = pb.AnalyzeResponse(analysis_id=analysis_id, upload_progress=pb.UploadProgress(committed_bytes=committed))
-    response.create_time.GetCurrentTime()
-    return response
-
-
 def _started(event: Started) -> pb.Started:
-    return pb.Started(media=_media(event.media), profile=event.profile, analyzers=event.analyzers)
+    return pb.Started(
+        media=media_info(event.media),
+        profile=event.profile,
+        analyzers=event.analyzers,
+        reused_analyzers=event.reused,
+        reused_from=event.reused_from,
+    )
 
 
-def _media(media: MediaInfo) -> pb.MediaInfo:
+def media_info(media: MediaInfo) -> pb.MediaInfo:
+    """The facts of a media."""
     rate = media.average_rate
     return pb.MediaInfo(
         container=media.container,
@@ -130,7 +114,8 @@ def _progress(event: Progress) -> pb.Progress:
     )
 
 
-def _finished(event: Finished) -> pb.Finished:
+def finished(event: Finished) -> pb.Finished:
+    """The summary of an analysis."""
     return pb.Finished(
         segment_count=event.segments,
         media_ns=event.media_ns,
@@ -140,22 +125,29 @@ def _finished(event: Finished) -> pb.Finished:
         partial=event.partial,
         first_bad_pts=event.first_bad_pts,
         fault=event.fault or "",
+        failed_analyzers=dict(event.failed_analyzers),
+    )
+
+
+def interval(given: Interval, time_base: Fraction, start_ns: int, end_ns: int) -> pb.Interval:
+    """A stretch of media; ``start_ns`` and ``end_ns`` count from its first frame."""
+    return pb.Interval(
+        start_frame=given.start_frame,
+        end_frame=given.end_frame,
+        start_pts=given.start_pts,
+        end_pts=given.end_pts,
+        time_base=_time_base(time_base),
+        start_ns=start_ns,
+        end_ns=end_ns,
     )
 
 
 def _segment(segment: Segment, clock: Clock) -> pb.Segment:
-    interval = segment.interval
+    shown = segment.interval
+    start_ns, end_ns = clock.offset_ns(shown.start_pts), clock.offset_ns(shown.end_pts)
     return pb.Segment(
         index=segment.index,
-        interval=pb.Interval(
-            start_frame=interval.start_frame,
-            end_frame=interval.end_frame,
-            start_pts=interval.start_pts,
-            end_pts=interval.end_pts,
-            time_base=_time_base(clock.time_base),
-            start_ns=clock.offset_ns(interval.start_pts),
-            end_ns=clock.offset_ns(interval.end_pts),
-        ),
+        interval=interval(shown, clock.time_base, start_ns, end_ns),
         annotations=[_annotation(annotation, clock) for annotation in segment.annotations],
         thumbnail=None if segment.thumbnail is None else _thumbnail(segment.thumbnail, clock),
         final=segment.final,
@@ -165,7 +157,7 @@ def _segment(segment: Segment, clock: Clock) -> pb.Segment:
 def _annotation(annotation: Annotation, clock: Clock) -> pb.Annotation:
     message = pb.Annotation(
         analyzer=annotation.analyzer,
-        models=_models(annotation.models),
+        models=model_versions(annotation.models),
         frames_analyzed=annotation.frames_analyzed,
         frames_reused=annotation.frames_reused,
     )
@@ -173,7 +165,8 @@ def _annotation(annotation: Annotation, clock: Clock) -> pb.Annotation:
     return message
 
 
-def _models(models: Iterable[ModelVersion]) -> list[pb.ModelVersion]:
+def model_versions(models: Iterable[ModelVersion]) -> list[pb.ModelVersion]:
+    """Models and their digests."""
     return [pb.ModelVersion(name=model.name, version=model.version, digest=model.digest) for model in models]
 
 

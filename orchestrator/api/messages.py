@@ -3,20 +3,40 @@
 from __future__ import annotations
 
 from google.protobuf import json_format
+from google.protobuf.message import Message
 
 from orchestrator.api.gen.reelsift.v1.analysis_pb2 import (
+    Analysis,
     AnalysisConfig,
+    AnalysisState,
     AnalyzeRequest,
     AnalyzeResponse,
     CancelAnalysisRequest,
     CancelAnalysisResponse,
+    CreateAnalysisRequest,
+    CreateAnalysisResponse,
+    DeleteAnalysisRequest,
+    DeleteAnalysisResponse,
+    Estimate,
+    ExportAnalysisRequest,
+    ExportAnalysisResponse,
+    ExportFormat,
+    Failure,
     Finished,
+    GetAnalysisRequest,
+    GetAnalysisResponse,
+    ListAnalysesRequest,
+    ListAnalysesResponse,
     Progress,
+    RetryAnalysisRequest,
+    RetryAnalysisResponse,
     Segment,
     Started,
     Thumbnail,
     Upload,
     UploadChunk,
+    UploadMediaRequest,
+    UploadMediaResponse,
     UploadProgress,
     WatchAnalysisRequest,
 )
@@ -40,28 +60,59 @@ from orchestrator.api.gen.reelsift.v1.media_pb2 import (
     MediaInfo,
     TimeBase,
 )
+from orchestrator.api.gen.reelsift.v1.search_pb2 import (
+    SearchFilter,
+    SearchHit,
+    SearchReason,
+    SearchRequest,
+    SearchResponse,
+    SegmentRef,
+)
 
 __all__ = [
+    "Analysis",
     "AnalysisConfig",
+    "AnalysisState",
     "AnalyzeRequest",
     "AnalyzeResponse",
     "Annotation",
     "Box",
     "CancelAnalysisRequest",
     "CancelAnalysisResponse",
+    "CreateAnalysisRequest",
+    "CreateAnalysisResponse",
+    "DeleteAnalysisRequest",
+    "DeleteAnalysisResponse",
+    "Estimate",
+    "ExportAnalysisRequest",
+    "ExportAnalysisResponse",
+    "ExportFormat",
     "Faces",
+    "Failure",
     "Finished",
     "FramePosition",
     "FrameRate",
+    "GetAnalysisRequest",
+    "GetAnalysisResponse",
     "Interval",
     "Labels",
     "Ledger",
+    "ListAnalysesRequest",
+    "ListAnalysesResponse",
     "MediaInfo",
     "ModelVersion",
     "Moderation",
     "ObjectTracks",
     "Progress",
+    "RetryAnalysisRequest",
+    "RetryAnalysisResponse",
+    "SearchFilter",
+    "SearchHit",
+    "SearchReason",
+    "SearchRequest",
+    "SearchResponse",
     "Segment",
+    "SegmentRef",
     "Shot",
     "Similarity",
     "Started",
@@ -70,14 +121,16 @@ __all__ = [
     "TimeBase",
     "Upload",
     "UploadChunk",
+    "UploadMediaRequest",
+    "UploadMediaResponse",
     "UploadProgress",
     "WatchAnalysisRequest",
     "to_json",
 ]
 
 
-def to_json(response: AnalyzeResponse) -> str:
-    """``response`` as one line of protobuf JSON (int64 as strings, bytes as base64), zeros and empty lists included."""
+def to_json(message: Message) -> str:
+    """``message`` as one line of protobuf JSON (int64 as strings, bytes as base64), zeros and empty lists included."""
     return json_format.MessageToJson(
-        response, indent=None, ensure_ascii=False, always_print_fields_with_no_presence=True
+        message, indent=None, ensure_ascii=False, always_print_fields_with_no_presence=True
     )

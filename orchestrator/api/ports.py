@@ -16,8 +16,6 @@ from orchestrator.core.jobs import (
 )
 from orchestrator.core.results import AnalysisEvent
 from orchestrator.core.searching import SearchPage, SearchQuery
-from orchestrator.pipeline.service import AnalysisConfig, Upload
-from orchestrator.ports import MediaBytes
 
 
 class UploadWriter(Protocol):
@@ -34,12 +32,17 @@ class UploadWriter(Protocol):
         ...
 
     async def sync(self) -> UploadState:
-        """Bring everything written onto the disk, and say so in the store: only this may be acknowledged."""
+        """Bring everything written onto the disk, and say so in the store: only this may be acknowledged. It may run
+        beside ``append``, and then covers what was written when it began."""
         ...
 
     async def finish(self, size: int | None = None) -> UploadState:
-        """No more bytes will come. Raises ``InvalidRequest`` unless ``size``, when given, and what was announced are
-        what came."""
+        """No more bytes will come; synchronises. Raises ``InvalidRequest`` unless ``size``, when given, and what was
+        announced are what came."""
+        ...
+
+    def close(self) -> None:
+        """Leave; another writer may go on from what was synchronised."""
         ...
 
 
@@ -99,31 +102,4 @@ class Searches(Protocol):
 
     async def search(self, query: SearchQuery, page_size: int, page_token: str = "") -> SearchPage:
         """Ranked segments. Raises ``InvalidRequest``, ``NotFound`` for the segment to be like."""
-        ...
-
-
-class Analyses(Protocol):
-    """The application service, free of any transport."""
-
-    async def submit(self, source: MediaBytes, config: AnalysisConfig) -> str:
-        """Accept an analysis and return its id; from then on the service closes ``source``.
-
-        Raises ``QueueFull``, ``Draining``, ``ProfileError``.
-        """
-        ...
-
-    async def open_path(self, path: str) -> MediaBytes:
-        """The file at ``path``. Raises ``SourceNotAllowed``."""
-        ...
-
-    def open_upload(self) -> Upload:
-        """A new, empty upload."""
-        ...
-
-    def events(self, analysis_id: str, after: int = 0) -> AsyncIterator[tuple[int, AnalysisEvent]]:
-        """Events with a sequence number above ``after``, until the final one. Raises ``NotFound``."""
-        ...
-
-    async def cancel(self, analysis_id: str) -> None:
-        """Stop an analysis and wait until it has stopped; one that has ended stays as it is. Raises ``NotFound``."""
         ...

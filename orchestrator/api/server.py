@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import grpc
@@ -11,17 +11,20 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from orchestrator.api.gen.reelsift.v1 import analysis_pb2
+from orchestrator.api.analysis_handlers import AnalysisHandlers
+from orchestrator.api.gen.reelsift.v1 import analysis_pb2, search_pb2
 from orchestrator.api.gen.reelsift.v1.analysis_pb2_grpc import add_AnalysisServiceServicer_to_server
-from orchestrator.api.handlers import AnalysisHandlers
+from orchestrator.api.gen.reelsift.v1.search_pb2_grpc import add_SearchServiceServicer_to_server
 from orchestrator.api.interceptors import Boundary
 from orchestrator.api.limits import MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES
-from orchestrator.api.ports import Analyses
+from orchestrator.api.ports import DurableAnalyses, Searches
+from orchestrator.api.search_handlers import SearchHandlers
 from orchestrator.errors import SetupError
 
 log = structlog.get_logger(__name__)
 
 SERVICE = analysis_pb2.DESCRIPTOR.services_by_name["AnalysisService"].full_name
+SEARCH_SERVICE = search_pb2.DESCRIPTOR.services_by_name["SearchService"].full_name
 
 _OPTIONS = (
     ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
@@ -38,15 +41,18 @@ _OPTIONS = (
 class GrpcServer:
     """A running server. ``address`` is what a client connects to."""
 
-    def __init__(self, server: grpc.aio.Server, health_servicer: health.aio.HealthServicer, address: str) -> None:
+    def __init__(
+        self, server: grpc.aio.Server, health_servicer: health.aio.HealthServicer, services: Sequence[str], address: str
+    ) -> None:
         self._server = server
         self._health = health_servicer
+        self._services = services
         self.address = address
 
     async def set_serving(self, serving: bool) -> None:
-        """What health answers for the server and for AnalysisService; nothing changes any more once draining."""
+        """What health answers for the server and its services; nothing changes any more once draining."""
         state = health_pb2.HealthCheckResponse
-        for name in ("", SERVICE):
+        for name in ("", *self._services):
             await self._health.set(name, state.SERVING if serving else state.NOT_SERVING)
 
     async def drain(self) -> None:
@@ -64,17 +70,22 @@ class GrpcServer:
 
 
 @asynccontextmanager
-async def grpc_server(analyses: Analyses, listen: str, *, grace: float = 5.0) -> AsyncIterator[GrpcServer]:
-    """A server for ``analyses`` at ``listen`` (``HOST:PORT``, port 0 picks one, or ``unix:PATH``).
+async def grpc_server(
+    analyses: DurableAnalyses, listen: str, *, searches: Searches | None = None, grace: float = 5.0
+) -> AsyncIterator[GrpcServer]:
+    """A server for ``analyses`` and ``searches`` at ``listen`` (``HOST:PORT``, port 0 picks one, or ``unix:PATH``).
 
     It stops when the context ends, giving running calls ``grace`` seconds. Raises ``SetupError`` for a taken address.
     """
+    services = [SERVICE] if searches is None else [SERVICE, SEARCH_SERVICE]
     server = grpc.aio.server(interceptors=(Boundary(),), options=_OPTIONS)
-    add_AnalysisServiceServicer_to_server(AnalysisHandlers(analyses), server)  # type: ignore[abstract]
+    add_AnalysisServiceServicer_to_server(AnalysisHandlers(analyses), server)
+    if searches is not None:
+        add_SearchServiceServicer_to_server(SearchHandlers(searches), server)
     health_servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
-    reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
-    running = GrpcServer(server, health_servicer, _bind(server, listen))
+    reflection.enable_server_reflection((*services, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    running = GrpcServer(server, health_servicer, services, _bind(server, listen))
     await running.set_serving(True)
     await server.start()
     log.info("grpc.listening", address=running.address)
@@ -93,12 +104,13 @@ def _bind(server: grpc.aio.Server, listen: str) -> str:
     if listen.startswith("unix:"):
         return listen
     host = listen.rpartition(":")[0]
-    if not _loopback(host):
+    if not loopback(host):
         log.warning("grpc.listening_beyond_this_machine", host=host, hint="no authentication, no encryption")
     return f"{host}:{port}"
 
 
-def _loopback(host: str) -> bool:
+def loopback(host: str) -> bool:
+    """Whether only this machine can reach ``host``."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:

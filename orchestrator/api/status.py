@@ -31,7 +31,10 @@ class AnalysisFailed(Exception):
 
 
 class ClientError(Exception):
-    """An error status that a server sent. ``str(error)`` is its message; ``detail`` its plain facts."""
+    """An error status that a server sent. ``str(error)`` is its message; ``detail`` its plain facts.
+
+    ``typed``: it is one of ours; else a proxy's, or of the connection itself.
+    """
 
     def __init__(
         self,
@@ -41,12 +44,14 @@ class ClientError(Exception):
         grpc_code: str,
         detail: Mapping[str, str] | None = None,
         retry_after: float | None = None,
+        typed: bool = True,
     ) -> None:
         super().__init__(message)
         self.reason = reason
         self.grpc_code = grpc_code
         self.detail = dict(detail or {})
         self.retry_after = retry_after
+        self.typed = typed
 
 
 def status_of(error: BaseException) -> status_pb2.Status:
@@ -88,7 +93,7 @@ async def abort(context: grpc.aio.ServicerContext[Any, Any], status: status_pb2.
 def client_error(error: grpc.aio.AioRpcError) -> ClientError:
     """What ``error`` says. A status without our details (a proxy's, or no server at all) has its code as its reason."""
     code = error.code().name
-    reason, detail, retry_after = code, {}, None
+    reason, detail, retry_after, typed = code, {}, None, False
     for key, value in error.trailing_metadata():
         if key != DETAILS_KEY:
             continue
@@ -99,7 +104,8 @@ def client_error(error: grpc.aio.AioRpcError) -> ClientError:
         info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
         for packed in status.details:
             if packed.Unpack(info):
-                reason, detail = info.reason, dict(info.metadata)
+                reason, detail, typed = info.reason, dict(info.metadata), True
             elif packed.Unpack(retry):
                 retry_after = retry.retry_delay.ToTimedelta().total_seconds()
-    return ClientError(error.details() or code, reason=reason, grpc_code=code, detail=detail, retry_after=retry_after)
+    message = error.details() or code
+    return ClientError(message, reason=reason, grpc_code=code, detail=detail, retry_after=retry_after, typed=typed)

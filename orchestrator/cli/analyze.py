@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from orchestrator.api import messages as pb
-from orchestrator.api.client import AnalysisOptions, connect
-from orchestrator.cli import exits, logs, loop
+from orchestrator.api.client import AnalysisOptions, ReelsiftClient, connect
+from orchestrator.cli import exits, following, jobs, logs, loop
 from orchestrator.cli.serve import settings_with
-from orchestrator.cli.view import View
+from orchestrator.cli.servers import JsonOption, LabelOption, TenantOption, labels_of
 
 DRAIN_SECONDS = 5.0  # an analysis that has answered may still be putting its things away
 
@@ -25,8 +26,19 @@ def analyze(
     source: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="The video.")],
     profile: Annotated[str, typer.Option(help="Name of a profile.")] = "default",
     analyzers: Annotated[str, typer.Option(help="Run only these, separated by commas.")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="One response per line as protobuf JSON.")] = False,
-    server: Annotated[str | None, typer.Option(help="Upload to the server at HOST:PORT or unix:PATH.")] = None,
+    as_json: JsonOption = False,
+    server: Annotated[
+        str | None, typer.Option(envvar="REELSIFT_SERVER", help="Upload to the server at HOST:PORT or unix:PATH.")
+    ] = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="With --server: upload, print the analysis' id and leave.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be done, and how long it would take.")
+    ] = False,
+    tenant: TenantOption = "",
+    label: LabelOption = None,
+    priority: Annotated[int, typer.Option(min=-1000, max=1000, help="Higher goes first among those that wait.")] = 0,
     report: Annotated[Path | None, typer.Option(dir_okay=False, help="Write a page (HTML) of the results.")] = None,
     triton: Annotated[str | None, typer.Option(help="HOST:PORT of a Triton that runs elsewhere.")] = None,
     model_repository: Annotated[Path | None, typer.Option(help="Folder of the models.")] = None,
@@ -37,16 +49,25 @@ def analyze(
 ) -> None:
     """Analyse one video and show its segments as they close.
 
-    Without --server the whole service runs inside this command.
+    Without --server the whole service runs inside this command. With it, Ctrl-C cancels the analysis there.
     """
     names = tuple(name.strip() for name in analyzers.split(",") if name.strip())
     if report is not None and not report.absolute().parent.is_dir():
         raise typer.BadParameter(f"there is no folder {report.parent}", param_hint="--report")
+    if detach and (server is None or report is not None or dry_run):
+        raise typer.BadParameter("it needs --server, and has nothing to report", param_hint="--detach")
     logs.configure("info" if verbose else "warning")
     here = {"triton": triton, "model_repository": model_repository, "profile_dir": profile_dir}
-    options = AnalysisOptions(profile=profile, analyzers=names, timeout=timeout)
-    responses = _elsewhere(server, source, options, upload_rate) if server else _inside(here, source.resolve(), options)
-    kept, finished = loop.run(_follow(responses, source.name, as_json=as_json, keep=report is not None))
+    options = AnalysisOptions(profile, names, "", priority, timeout, tenant, labels_of(label))
+    job = _Job(source, options, upload_rate, server, here)
+    if dry_run:
+        jobs.show_estimate(loop.run(job.estimate()), as_json=as_json)
+        return
+    if detach:
+        sys.stdout.write(loop.run(job.leave()) + "\n")
+        return
+    shown = following.follow(job.responses(), source.name, as_json=as_json, keep=report is not None)
+    kept, finished = loop.run(shown)
     if report is not None:
         from orchestrator.cli.report import render
 
@@ -56,57 +77,79 @@ def analyze(
         raise typer.Exit(exits.PARTIAL)
 
 
-async def _follow(
-    responses: AsyncGenerator[pb.AnalyzeResponse, None], title: str, *, as_json: bool, keep: bool
-) -> tuple[list[pb.AnalyzeResponse], pb.Finished]:
-    """Show each response; returns those to keep, and the last one's summary."""
-    kept: list[pb.AnalyzeResponse] = []
-    finished = pb.Finished()
-    async with aclosing(responses):
-        with JsonLines() if as_json else View(Console(highlight=False), title) as output:
-            async for response in responses:
-                output.show(response)
-                if keep:
-                    kept.append(response)
-                if response.HasField("finished"):
-                    finished = response.finished
-    return kept, finished
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One video at one place: the server at ``server``, or without one a service of our own made of ``here``."""
+
+    source: Path
+    options: AnalysisOptions
+    upload_rate: float | None
+    server: str | None
+    here: Mapping[str, object]
+
+    async def responses(self) -> AsyncGenerator[pb.AnalyzeResponse, None]:
+        """Analyse it."""
+        async with self._client() as client:
+            if self.server is None:
+                responses = client.analyze_path(str(self.source.resolve()), self.options)
+            else:
+                uploaded = client.analyze_file(self.source, self.options, bytes_per_second=self.upload_rate)
+                responses = following.cancelling(client, uploaded)
+            async with aclosing(responses):
+                async for response in responses:
+                    yield response
+
+    async def estimate(self) -> pb.Estimate:
+        """What it would be and take."""
+        async with self._client() as client:
+            return await client.estimate(self._config())
+
+    async def leave(self) -> str:
+        """Upload it, and leave the rest to the server; returns the id. An interruption cancels it."""
+        async with self._client() as client:
+            analysis_id = (await client.create(self._config())).analysis.analysis_id
+            async with following.or_cancelled(client, analysis_id):
+                await client.upload(analysis_id, self.source, bytes_per_second=self.upload_rate)
+            return analysis_id
+
+    def _config(self) -> pb.AnalysisConfig:
+        if self.server is None:
+            return self.options.config(path=str(self.source.resolve()))
+        length = self.source.stat().st_size if self.source.is_file() else None  # a pipe has no size
+        config = self.options.config(content_length=length)
+        if self.options.timeout is not None:  # no call lasts as long as the analysis: a moment must be named
+            config.deadline.FromDatetime(datetime.now(UTC) + timedelta(seconds=self.options.timeout))
+        return config
+
+    @asynccontextmanager
+    async def _client(self) -> AsyncIterator[ReelsiftClient]:
+        if self.server is not None:
+            async with connect(self.server) as client:
+                yield client
+            return
+        async with _inside(self.here, self.source.resolve().parent) as address, connect(address) as client:
+            yield client
 
 
-async def _elsewhere(
-    address: str, source: Path, options: AnalysisOptions, bytes_per_second: float | None
-) -> AsyncGenerator[pb.AnalyzeResponse, None]:
-    """Upload to a server that runs already."""
-    async with connect(address) as client:
-        async for response in client.analyze_file(source, options, bytes_per_second=bytes_per_second):
-            yield response
-
-
-async def _inside(
-    given: Mapping[str, object], path: Path, options: AnalysisOptions
-) -> AsyncGenerator[pb.AnalyzeResponse, None]:
-    """Start the whole service in this process, reachable through a private socket alone."""
+@asynccontextmanager
+async def _inside(given: Mapping[str, object], root: Path) -> AsyncIterator[str]:
+    """The whole service in this process, reachable through a private socket alone, with a memory that ends with it."""
     from orchestrator.app import running_app
 
     with tempfile.TemporaryDirectory(prefix="reelsift-") as folder:
         settings = settings_with(
-            {**given, "listen": f"unix:{folder}/api", "roots": (path.parent,), "drain_seconds": DRAIN_SECONDS}
+            {
+                **given,
+                "listen": f"unix:{folder}/api",
+                "roots": (root,),
+                "http_listen": "",
+                "embed_text": False,
+                "data_dir": Path(folder) / "data",
+                "spool_dir": Path(folder) / "uploads",
+                "database": "",
+                "blobs": "",
+                "drain_seconds": DRAIN_SECONDS,
+            }
         )
-        async with running_app(settings) as address, connect(address) as client:
-            async for response in client.analyze_path(str(path), options):
-                yield response
-
-
-class JsonLines:
-    """Prints each response as one line of protobuf JSON, at once."""
-
-    def __enter__(self) -> JsonLines:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        sys.stdout.flush()
-
-    def show(self, response: pb.AnalyzeResponse) -> None:
-        """Print ``response``."""
-        sys.stdout.write(pb.to_json(response) + "\n")
-        sys.stdout.flush()
+        async with running_app(settings) as address:
+            yield address

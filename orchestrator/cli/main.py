@@ -10,7 +10,11 @@ from orchestrator import __version__
 from orchestrator.api.client import ClientError
 from orchestrator.cli import exits
 from orchestrator.cli.analyze import analyze
+from orchestrator.cli.backup import backup, restore
+from orchestrator.cli.cleanup import cleanup
 from orchestrator.cli.doctor import doctor
+from orchestrator.cli.export import export
+from orchestrator.cli.jobs import app as jobs
 from orchestrator.cli.models import app as models
 from orchestrator.cli.serve import serve
 from orchestrator.errors import ReelsiftError
@@ -24,6 +28,11 @@ app = typer.Typer(
 )
 app.command()(analyze)
 app.command()(serve)
+app.add_typer(jobs, name="jobs")
+app.command()(export)
+app.command()(backup)
+app.command()(restore)
+app.command()(cleanup)
 app.command()(doctor)
 app.add_typer(models, name="models")
 

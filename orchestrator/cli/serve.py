@@ -20,6 +20,13 @@ log = structlog.get_logger(__name__)
 
 def serve(
     listen: Annotated[str | None, typer.Option(help="HOST:PORT or unix:PATH of the gRPC server.")] = None,
+    http_listen: Annotated[
+        str | None, typer.Option(help='HOST:PORT or unix:PATH of the HTTP server; "" for none.')
+    ] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder of the embedded database and of uploads.")] = None,
+    database: Annotated[
+        str | None, typer.Option(help="postgresql://... of a database that several servers share.")
+    ] = None,
     triton: Annotated[str | None, typer.Option(help="HOST:PORT of a Triton that runs elsewhere.")] = None,
     model_repository: Annotated[Path | None, typer.Option(help="Folder of the models.")] = None,
     profile_dir: Annotated[Path | None, typer.Option(help="Folder of further profiles (TOML).")] = None,
@@ -36,6 +43,9 @@ def serve(
     """
     given = {
         "listen": listen,
+        "http_listen": http_listen,
+        "data_dir": data_dir,
+        "database": database,
         "triton": triton,
         "model_repository": model_repository,
         "profile_dir": profile_dir,

@@ -141,6 +141,11 @@ def dump(document: Document) -> str:
     return json.dumps({"classes": classes, "lines": lines}, ensure_ascii=False, separators=(",", ":"))
 
 
+def load_classes(text: str) -> list[tuple[str, float]]:
+    """Names and scores of the classes of what ``dump`` wrote; the quick way for many."""
+    return [(name, score) for _, name, score in json.loads(text)["classes"]]
+
+
 def load(text: str, has_face: bool | None = None, moderation: float | None = None) -> Document:
     """What ``dump`` wrote."""
     found = json.loads(text)

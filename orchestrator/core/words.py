@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 
 MOST_LETTERS = 64  # of a word; what is longer is cut
 MOST_PHRASES = 32  # of a query
@@ -59,10 +60,10 @@ class Phrase:
 
     def within(self, text: str) -> float:
         """How well ``text`` holds the phrase: 1.0 as it is, 0.9 by its stems, 0.0 not at all."""
-        found = words(text)
-        if _contains(found, self.words):
-            return 1.0
-        return 0.9 if _contains(tuple(stem(word) for word in found), self.stems) else 0.0
+        found, found_stems = _folded(text)
+        if not _contains(found_stems, self.stems):
+            return 0.0
+        return 1.0 if _contains(found, self.words) else 0.9
 
 
 def phrases(query: str) -> tuple[Phrase, ...]:
@@ -75,6 +76,14 @@ def phrases(query: str) -> tuple[Phrase, ...]:
     return tuple(dict.fromkeys(telling or found))[:MOST_PHRASES]
 
 
+@lru_cache(maxsize=16384)  # the names of classes come again and again
+def _folded(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    found = words(text)
+    return found, tuple(stem(word) for word in found)
+
+
 def _contains(text: tuple[str, ...], part: tuple[str, ...]) -> bool:
+    if part[0] not in text:
+        return False
     size = len(part)
-    return any(text[at : at + size] == part for at in range(len(text) - size + 1))
+    return size == 1 or any(text[at : at + size] == part for at in range(len(text) - size + 1))

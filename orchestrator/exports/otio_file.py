@@ -1,8 +1,8 @@
 """OpenTimelineIO: a timeline of the media cut at its segments, with a marker for everything that was found.
 
 Times count from the media's first frame: in frames at its average rate where every time of the file is a whole number of
-them, else in units of its time base; they are exact either way. Built whole, as the library does: some 3 KB per segment
-and 1 KB per marker.
+them, else in units of its time base; they are exact either way. Built whole, as the library does: the memory is five
+times the file, some 30 KB per segment with half a dozen findings.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def write(subject: Subject, segments: Iterable[Segment]) -> Iterator[bytes]:
         clip = Clip(cut.name, reference, stretch, metadata={"reelsift": cut.facts})
         clip.markers.extend(_marker(mark, ruler) for mark in cut.marks)
         track.append(clip)
-    yield timeline.to_json_string().encode() + b"\n"
+    yield timeline.to_json_string(indent=1).encode() + b"\n"
 
 
 class _Ruler:

@@ -1,6 +1,6 @@
 """Apache Parquet: one row per item of an annotation, one per empty answer, and one per segment.
 
-Row groups are written as they fill: the memory is that of one, some 10 MB, and of the footer (a few KB per group).
+Row groups are written as they fill: the memory is that of one, some 30 MB, and of the footer (a few KB per group).
 """
 
 from __future__ import annotations

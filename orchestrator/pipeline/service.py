@@ -1,79 +1,44 @@
-"""The application service: analyses by id, whatever transport asks for them."""
+"""The application service: durable analyses by id, whatever transport asks for them."""
 
 from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 import structlog
 
-from orchestrator.analyzers.registry import Names, available, select
-from orchestrator.core.jobs import Checkpoint
-from orchestrator.core.media import DecodeLimits
-from orchestrator.core.profiles import Profile
-from orchestrator.core.results import AnalysisEvent, Failed, Progress, Segment, SegmentClosed, Started
-from orchestrator.errors import (
-    AnalysisCancelled,
-    Draining,
-    InternalError,
-    NotFound,
-    ProfileError,
-    QueueFull,
-    ReelsiftError,
+from orchestrator import exports
+from orchestrator.analyzers.registry import select
+from orchestrator.core.jobs import (
+    AnalysisFilter,
+    AnalysisRecord,
+    AnalysisSpec,
+    Estimate,
+    Page,
+    RetryFrom,
+    SourceKind,
 )
-from orchestrator.pipeline.analysis import Analysis
-from orchestrator.ports import Decoder, Inference, MediaBytes, ResultStore
+from orchestrator.core.results import FINAL_EVENTS, AnalysisEvent, Segment
+from orchestrator.errors import (
+    AnalysisNotEnded,
+    Draining,
+    FailedPrecondition,
+    InvalidRequest,
+    NotFound,
+    SourceGone,
+)
+from orchestrator.pipeline.attempt import Parts, profile_of
+from orchestrator.pipeline.estimating import estimate
+from orchestrator.pipeline.runner import Runner, Stop
+from orchestrator.pipeline.uploading import UploadWriter
+
+POLL_SECONDS = 1.0  # how often a watcher looks into a store that others write to as well
+PAGE = 64
 
 log = structlog.get_logger()
-
-
-@runtime_checkable
-class Upload(MediaBytes, Protocol):
-    """A media whose bytes are still arriving."""
-
-    async def append(self, offset: int, data: bytes) -> int:
-        """Store ``data`` at ``offset``; returns the committed size. Bytes that are already stored are ignored. Raises
-        ``UploadOutOfOrder`` for a gap, ``MediaTooLarge``, ``DiskFull``."""
-        ...
-
-    def finish(self) -> None:
-        """No byte follows."""
-        ...
-
-    def abort(self) -> None:
-        """The rest will never come: what has arrived is all there is."""
-        ...
-
-    def close(self) -> None:
-        """Free the file."""
-        ...
-
-
-class Sources(Protocol):
-    """Where media bytes come from."""
-
-    async def open_path(self, path: str) -> MediaBytes:
-        """A file below the allowed roots. Raises ``SourceNotAllowed``."""
-        ...
-
-    def open_upload(self) -> Upload:
-        """A new upload."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class AnalysisConfig:
-    """What a client asks for. ``analyzers``, when given, are run with the profile's settings instead of the profile's
-    own list.
-    """
-
-    profile: str = "default"
-    analyzers: tuple[str, ...] = ()
-    request_id: str = ""
-    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,145 +47,194 @@ class ServiceLimits:
 
     running: int = 2
     waiting: int = 32
-    decode: DecodeLimits = field(default_factory=DecodeLimits)
-
-
-@dataclass(frozen=True, slots=True)
-class _Log:
-    """Puts what an analysis tells into the store."""
-
-    store: ResultStore
-    analysis_id: str
-
-    async def started(self, started: Started) -> None:
-        await self.store.append(self.analysis_id, started)
-
-    async def segment(self, segment: Segment, checkpoint: Checkpoint) -> None:
-        await self.store.append(self.analysis_id, SegmentClosed(segment))
-
-    async def progress(self, progress: Progress) -> None:
-        await self.store.append(self.analysis_id, progress)
 
 
 class AnalysisService:
-    """Accepts analyses, runs them, and lets anyone read their events."""
+    """Accepts analyses, has them run, and lets anyone read their events. See ``api.ports.Analyses``.
 
-    def __init__(
-        self,
-        *,
-        decoder: Decoder,
-        inference: Inference,
-        store: ResultStore,
-        sources: Sources,
-        profiles: Mapping[str, Profile],
-        names: Names,
-        limits: ServiceLimits | None = None,
-    ) -> None:
-        self._decoder = decoder
-        self._inference = inference
-        self._store = store
-        self._sources = sources
-        self._profiles = profiles
-        self._names = names
+    ``start`` begins to run what is queued.
+    """
+
+    def __init__(self, parts: Parts, limits: ServiceLimits | None = None) -> None:
+        self._parts, self._store = parts, parts.store
         self._limits = limits or ServiceLimits()
-        self._turn = asyncio.Semaphore(self._limits.running)
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._runner = Runner(parts, owner=uuid.uuid4().hex, running=self._limits.running)
+        self._running: asyncio.Task[None] | None = None
         self._draining = False
 
-    async def open_path(self, path: str) -> MediaBytes:
-        """A file of this machine as a source."""
-        return await self._sources.open_path(path)
+    def start(self) -> None:
+        """Begin to run what is queued, what an earlier process left behind first."""
+        self._running = asyncio.create_task(self._runner.run(), name="runner")
 
-    def open_upload(self) -> Upload:
-        """A source whose bytes the client will send."""
-        return self._sources.open_upload()
+    # --- create ------------------------------------------------------------------------------------------------------
 
-    async def submit(self, source: MediaBytes, config: AnalysisConfig) -> str:
-        """Accept an analysis and return its id. The service closes ``source`` when it is done with it.
-
-        Raises ``Draining``, ``QueueFull``, ``ProfileError``.
-        """
+    async def create(self, spec: AnalysisSpec) -> tuple[AnalysisRecord, bool]:
+        """Accept an analysis; whether it is new."""
         if self._draining:
             raise Draining("this server is shutting down and takes no new analyses")
-        if len(self._tasks) >= self._limits.running + self._limits.waiting:
-            raise QueueFull(f"{len(self._tasks)} analyses are accepted already", limit=len(self._tasks))
-        profile = self._profile(config)
-        # Importing an analyzer's libraries may take a second; the loop goes on meanwhile.
-        selection = await asyncio.to_thread(select, profile, self._names)
+        self._parts.disk.check()
         analysis_id = uuid.uuid4().hex
-        await self._store.create(analysis_id)
+        spec = await self._examined(spec, analysis_id)
+        limit = self._limits.running + self._limits.waiting
+        record, created = await self._store.create(analysis_id, spec, limit=limit)
+        if created:
+            log.info("analysis accepted", analysis_id=record.id, profile=spec.profile, request_id=spec.request_id)
+            self._runner.wake()
+        return record, created
 
-        def start() -> Analysis:
-            told = _Log(self._store, analysis_id)
-            return Analysis(self._decoder, self._inference, selection, profile, self._limits.decode, told)
+    async def estimate(self, spec: AnalysisSpec) -> Estimate:
+        """What ``spec`` would be and take; creates and analyses nothing."""
+        if self._draining:
+            raise Draining("this server is shutting down and takes no new analyses")
+        return await estimate(self._parts, await self._examined(spec, ""), self._limits.running)
 
-        task = asyncio.create_task(self._run(analysis_id, start, source), name=f"analysis-{analysis_id}")
-        self._tasks[analysis_id] = task
-        task.add_done_callback(lambda _: self._tasks.pop(analysis_id, None))
-        log.info("analysis accepted", analysis_id=analysis_id, profile=profile.name, analyzers=list(selection.names))
-        return analysis_id
+    async def _examined(self, spec: AnalysisSpec, analysis_id: str) -> AnalysisSpec:
+        """``spec`` with its source as it is now. Whatever can be known to be wrong is refused here."""
+        profile = profile_of(spec, self._parts.profiles)
+        await asyncio.to_thread(select, profile, self._parts.names)
+        if spec.source.kind is SourceKind.PATH:
+            return replace(spec, source=await self._parts.sources.examine(spec.source.name))
+        return replace(spec, source=replace(spec.source, name=spec.source.name or analysis_id))
 
-    def _profile(self, config: AnalysisConfig) -> Profile:
-        name = config.profile or "default"
-        if name not in self._profiles:
-            raise ProfileError(
-                f"there is no profile {name!r}; there are {', '.join(sorted(self._profiles))}", profile=name
-            )
-        profile = self._profiles[name]
-        if config.analyzers:
-            unknown = sorted(set(config.analyzers) - set(available()))
-            if unknown:
-                raise ProfileError(f"there is no analyzer {unknown[0]!r}; there are {', '.join(sorted(available()))}")
-            profile = profile.only(tuple(dict.fromkeys(config.analyzers)))
-        return profile
+    async def upload(self, analysis_id: str) -> UploadWriter:
+        """The writer of its upload, from where it stands. Close it in the end."""
+        record = await self._store.get(analysis_id)
+        if record.spec.source.kind is not SourceKind.UPLOAD or record.spec.source.name != record.id:
+            raise FailedPrecondition("the source of this analysis is not an upload of its own")
+        if record.state.ended:
+            raise FailedPrecondition("the analysis has ended", state=record.state.value)
+        writer = self._parts.sources.write(record.id, record.upload)
+        self._runner.wake()
+        return UploadWriter(self._store, self._parts.disk, writer, record, self._runner.wake)
 
-    async def _run(self, analysis_id: str, start: Callable[[], Analysis], source: MediaBytes) -> None:
-        logger = log.bind(analysis_id=analysis_id)
+    # --- look --------------------------------------------------------------------------------------------------------
+
+    async def get(self, analysis_id: str) -> AnalysisRecord:
+        """The analysis."""
+        return await self._store.get(analysis_id)
+
+    async def list(self, query: AnalysisFilter, page_size: int, page_token: str = "") -> Page:
+        """Analyses, newest first."""
+        return await self._store.list(query, page_size, page_token)
+
+    async def events(self, analysis_id: str, after: int = 0) -> AsyncIterator[tuple[int, AnalysisEvent]]:
+        """The log above position ``after``, then what comes, until the final event; between them ``Progress`` at 0."""
+        watch = self._parts.news.watch(analysis_id)
         try:
-            async with self._turn:
-                outcome = await start().run(source)
-                await self._store.append(analysis_id, outcome.finished)
-            logger.info("analysis finished")
-        except asyncio.CancelledError:
-            await self._fail(analysis_id, AnalysisCancelled("the analysis was cancelled"))
-            logger.info("analysis cancelled")
-        except ReelsiftError as error:
-            await self._fail(analysis_id, error)
-            logger.info("analysis failed", reason=error.reason, message=str(error))
-        except Exception:
-            await self._fail(analysis_id, InternalError("an internal error ended this analysis"))
-            logger.exception("analysis failed")
+            while True:
+                page = await self._store.read(analysis_id, after)
+                for sequence, event in page:
+                    yield sequence, event
+                    after = sequence
+                    if isinstance(event, FINAL_EVENTS):
+                        return
+                if page:
+                    continue
+                if await self._is_over(analysis_id, after):
+                    return
+                if (progress := watch.progress()) is not None:
+                    yield 0, progress
+                if self._parts.news.closed:
+                    raise Draining("this server is going away; what follows is told by the next one")
+                await watch.wait(POLL_SECONDS if self._store.shared else None)
         finally:
-            source.close()
+            watch.close()
 
-    async def _fail(self, analysis_id: str, error: ReelsiftError) -> None:
-        event = Failed(error.reason, error.grpc_code, str(error), error.retryable, tuple(sorted(error.detail.items())))
-        await self._store.append(analysis_id, event)
+    async def _is_over(self, analysis_id: str, after: int) -> bool:
+        """Whether a reader at ``after`` has nothing more to expect."""
+        record = await self._store.get(analysis_id)
+        return record.state.ended and after >= record.last_sequence
 
-    def events(self, analysis_id: str, after: int = 0) -> AsyncIterator[tuple[int, AnalysisEvent]]:
-        """Stored and coming events with sequence numbers above ``after``; ends after the final one. Raises
-        ``NotFound``.
-        """
-        return self._store.read(analysis_id, after)
+    async def thumbnail(self, analysis_id: str, segment: int) -> bytes:
+        """The JPEG of a segment."""
+        found = await self._store.segments(analysis_id, segment, 1) if segment >= 0 else ()
+        if not found or found[0].thumbnail is None:
+            raise NotFound("there is no such picture", analysis_id=analysis_id, segment=segment)
+        return found[0].thumbnail.jpeg
 
-    async def cancel(self, analysis_id: str) -> None:
-        """Stop an analysis; returns once it has stopped. Finished ones stay as they are. Raises ``NotFound``."""
-        task = self._tasks.get(analysis_id)
-        if task is None:
-            if not await self._store.exists(analysis_id):
-                raise NotFound(f"there is no analysis {analysis_id!r}", analysis_id=analysis_id)
-            return
-        task.cancel()
-        await asyncio.wait([task])
+    async def export(self, analysis_id: str, file_format: str) -> AsyncIterator[bytes]:
+        """The results as a file."""
+        record = await self._store.get(analysis_id)
+        if not record.state.ended:
+            raise AnalysisNotEnded("only an ended analysis can be exported", state=record.state.value)
+        loop = asyncio.get_running_loop()
+
+        def segments() -> Iterator[Segment]:
+            first = 0
+            while page := asyncio.run_coroutine_threadsafe(
+                self._store.segments(analysis_id, first, PAGE), loop
+            ).result():
+                yield from page
+                first += len(page)
+
+        pieces = await asyncio.to_thread(exports.export, record, segments(), file_format)
+        while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+            yield piece
+
+    # --- change ------------------------------------------------------------------------------------------------------
+
+    async def cancel(self, analysis_id: str) -> AnalysisRecord:
+        """Stop an analysis and wait until it has stopped; one that has ended stays as it is."""
+        record = await self._store.request_cancel(analysis_id)
+        self._parts.news.tell(analysis_id)
+        watch = self._parts.news.watch(analysis_id)
+        try:
+            while not record.state.ended:
+                self._runner.stop(analysis_id, Stop.CANCEL)
+                record = await self._store.get(analysis_id)
+                if not record.state.ended:
+                    await watch.wait(POLL_SECONDS)
+                    record = await self._store.request_cancel(analysis_id)  # it may be queued again by now
+        finally:
+            watch.close()
+        return record
+
+    async def retry(self, analysis_id: str, what: RetryFrom, analyzer: str = "") -> AnalysisRecord:
+        """A new analysis of the same source."""
+        record = await self._store.get(analysis_id)
+        if not record.state.ended:
+            raise AnalysisNotEnded("only an ended analysis can be retried", state=record.state.value)
+        spec = record.spec
+        if spec.source.kind is SourceKind.UPLOAD:
+            if not record.upload.complete:
+                raise SourceGone("the upload was never complete")
+            if not self._parts.sources.kept(spec.source):
+                raise SourceGone("the upload's bytes are no longer kept")
+        if what is RetryFrom.ANALYZER and analyzer not in profile_of(spec, self._parts.profiles).analyzers:
+            raise InvalidRequest(f"the analysis has no analyzer {analyzer!r}", analyzer=analyzer)
+        again = replace(
+            spec,
+            request_id="",
+            deadline=None,
+            bound=False,
+            reuse=what is not RetryFrom.WHOLE,
+            recompute=(analyzer,) if what is RetryFrom.ANALYZER else (),
+            retry_of=analysis_id,
+        )
+        retried, _ = await self.create(again)
+        if spec.source.kind is SourceKind.UPLOAD:
+            await self._store.set_upload(retried.id, record.upload)
+            self._runner.wake()
+        return await self._store.get(retried.id)
+
+    async def delete(self, analysis_id: str) -> None:
+        """Forget an ended analysis, and its upload unless a retry needs it."""
+        record = await self._store.get(analysis_id)
+        await self._store.delete(analysis_id)
+        source = record.spec.source
+        if source.kind is SourceKind.UPLOAD and not await self._store.references(source):
+            self._parts.sources.delete(source.name)
+        log.info("analysis deleted", analysis_id=analysis_id)
+
+    # --- the end -----------------------------------------------------------------------------------------------------
 
     async def drain(self, seconds: float) -> None:
-        """Take no new work; let what runs finish within ``seconds``, then cancel the rest."""
+        """Take no new work; what runs may finish within ``seconds``, the rest goes on when a server runs again."""
         self._draining = True
-        tasks = list(self._tasks.values())
-        if not tasks:
-            return
-        _, late = await asyncio.wait(tasks, timeout=seconds)
-        for task in late:
-            task.cancel()
-        if late:
-            await asyncio.wait(late)
+        await self._runner.drain(seconds)
+        if self._running is not None:
+            self._running.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._running
+            self._running = None
+        self._parts.news.close()

@@ -45,13 +45,29 @@ class Server:
         self._folder = tempfile.TemporaryDirectory(prefix="served-")  # short: a socket's path has 107 bytes
         self.log = Path(self._folder.name) / "log"
         self.address = f"unix:{self._folder.name}/api"
+        self._start()
+
+    def _start(self) -> None:
         line = [REELSIFT, "serve", "--listen", self.address, "--profile-dir", PROFILES, "--max-running", "2"]
+        mine = {
+            "REELSIFT_DATA_DIR": f"{self._folder.name}/data",
+            "REELSIFT_HTTP_LISTEN": f"unix:{self._folder.name}/http",
+        }
         with self.log.open("wb") as output:
             self._process = subprocess.Popen(
-                [*line, "--drain-seconds", "2", "--log-json"], stdout=output, stderr=output, env=environment()
+                [*line, "--drain-seconds", "2", "--log-json"], stdout=output, stderr=output, env=environment() | mine
             )
         wait_until(lambda: self._serves() or not self.alive, START_SECONDS, "the server serves")
         assert self.alive, self.log.read_text()
+
+    def crash(self) -> None:
+        """Kill the server without a warning, and begin anew with what it left on the disk."""
+        below = self.tree()
+        self._process.kill()
+        self._process.wait()
+        _, alive = psutil.wait_procs(below, timeout=5)
+        assert not alive, f"processes outlived their server: {alive}"
+        self._start()
 
     def _serves(self) -> bool:
         return '"event":"serving"' in self.log.read_text()

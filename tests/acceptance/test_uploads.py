@@ -78,7 +78,7 @@ async def test_a_watcher_gets_the_same_rest_from_any_point(client: ReelsiftClien
     assert len(analysed.segments) > 1
 
     def plain(responses: list[pb.AnalyzeResponse]) -> list[bytes]:
-        """Without the time at which each was sent, and without progress, of which a log keeps the newest alone."""
+        """Without the time at which each was sent, and without progress, which is not logged."""
         copies = [pb.AnalyzeResponse.FromString(each.SerializeToString()) for each in responses]
         copies = [each for each in copies if not each.HasField("progress")]
         for each in copies:
@@ -131,23 +131,24 @@ async def test_a_deadline_stops_the_work_at_once(server: Server, client: Reelsif
     assert caught.value.grpc_code == "DEADLINE_EXCEEDED"
     assert seconds - 0.1 <= time.monotonic() - began < seconds + AT_ONCE
     server.idle(within=AT_ONCE)
-    await assert_ends_as(client, analysis_id, "CANCELLED")
+    await assert_ends_as(client, analysis_id, "DEADLINE_EXCEEDED")
 
 
 VANISHING = """
 import asyncio, sys
 from pathlib import Path
-from orchestrator.api.client import connect
+from orchestrator.api.client import AnalysisOptions, connect
 async def main():
     async with connect(sys.argv[1]) as client:
-        async for response in client.analyze_file(Path(sys.argv[2]), bytes_per_second=int(sys.argv[3])):
+        options = AnalysisOptions(cancel_on_disconnect=True)
+        async for response in client.analyze_file(Path(sys.argv[2]), options, bytes_per_second=int(sys.argv[3])):
             if response.HasField("started"):
                 print(response.analysis_id, flush=True)
 asyncio.run(main())
 """
 
 
-async def test_a_client_that_vanishes_in_its_upload_leaves_nothing_running(
+async def test_a_client_that_vanishes_takes_an_analysis_bound_to_it_along(
     server: Server, client: ReelsiftClient, composite: Film
 ) -> None:
     rate = composite.nbytes // 20

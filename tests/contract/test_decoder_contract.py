@@ -16,7 +16,6 @@ import pytest
 from orchestrator.adapters.decoders.process import ProcessDecoder
 from orchestrator.adapters.frames.arena import Arena
 from orchestrator.adapters.sources.path import PathSource
-from orchestrator.adapters.sources.spool import Spool
 from orchestrator.core.frames import Fit, FrameBatch, Tap, View
 from orchestrator.core.media import DecodeLimits, MediaInfo
 from orchestrator.core.sampling import EVERY_FRAME, Sampling
@@ -30,6 +29,7 @@ from orchestrator.errors import (
     UnsupportedFormat,
 )
 from orchestrator.ports import DecodeEvent, DecodeRequest, DecodeSession
+from tests.support.spool import Spool
 from tests.unit.adapters.decoders.clips import CLIPS, Clip, picture, taken, truth
 from tests.unit.adapters.decoders.run import Collected, collect
 

@@ -145,7 +145,7 @@ async def lasting_triton(models: Sequence[str]) -> AsyncIterator[str]:
     supervisor = Supervisor(host, InlineTransport(), settings.model_repository)
     await supervisor.start()
     try:
-        await asyncio.gather(*(supervisor.ready(model) for model in models))
+        await supervisor.ready(models)
         yield host.server.endpoint.target
     finally:
         await supervisor.stop()

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.core.documents import Document, class_name
+from orchestrator.core.documents import class_name
 from orchestrator.core.ranking import Mark
 from orchestrator.core.searching import SearchFilter
 from orchestrator.core.vectors import Floats, VectorIndex
@@ -52,7 +52,9 @@ class MirrorRow:
     id: int
     analysis: int  # number of the analysis in the mirror
     duration_ns: int
-    document: Document
+    moderation: float | None
+    has_face: bool | None
+    classes: Sequence[tuple[str, float]]
 
 
 def microseconds(instant: datetime) -> int:
@@ -108,14 +110,10 @@ class Mirror:
         self._analysis.extend([row.analysis for row in rows])
         self._duration.extend([row.duration_ns for row in rows])
         unknown = float("nan")
-        self._moderation.extend(
-            [unknown if row.document.moderation is None else row.document.moderation for row in rows]
-        )
-        self._face.extend([-1 if row.document.has_face is None else int(row.document.has_face) for row in rows])
+        self._moderation.extend([unknown if row.moderation is None else row.moderation for row in rows])
+        self._face.extend([-1 if row.has_face is None else int(row.has_face) for row in rows])
         classes = [
-            (place, self._code(item.name), item.score)
-            for place, row in enumerate(rows, first)
-            for item in row.document.classes
+            (place, self._code(name), score) for place, row in enumerate(rows, first) for name, score in row.classes
         ]
         if classes:
             places, codes, scores = zip(*classes, strict=True)

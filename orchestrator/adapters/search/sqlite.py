@@ -18,7 +18,7 @@ from orchestrator.adapters.search import tables
 from orchestrator.adapters.search.mirror import AnalysisFacts, Floats, Mirror, MirrorRow, VectorMirror
 from orchestrator.adapters.search.writing import ascii_word
 from orchestrator.adapters.stores.database import Database
-from orchestrator.core.documents import Document, load
+from orchestrator.core.documents import Document, load_classes
 from orchestrator.core.ranking import DEPTH, Mark
 from orchestrator.core.searching import SearchFilter, SegmentRef
 from orchestrator.core.words import Phrase
@@ -198,7 +198,9 @@ class SqliteSearchIndex:
                         row.id,
                         self._numbers[row.analysis_id],
                         row.duration_ns,
-                        load(row.document, None if row.has_face is None else bool(row.has_face), row.moderation),
+                        row.moderation,
+                        None if row.has_face is None else bool(row.has_face),
+                        load_classes(row.document),
                     )
                     for row in rows
                 ]

@@ -3,50 +3,60 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
-import threading
+import os
 from pathlib import Path
 
 from orchestrator.adapters.sources.path import PathSource
-from orchestrator.adapters.sources.spool import Spool
-
-
-class SpoolUpload(Spool):
-    """A spool as a client fills it: chunks carry their offset, and may repeat what is stored."""
-
-    def __init__(self, directory: Path, limit: int | None = None) -> None:
-        # A write runs in a thread: the descriptor must not be closed, and perhaps be another file's, under it.
-        self._writing = threading.Lock()
-        super().__init__(directory, limit)
-
-    async def append(self, offset: int, data: bytes) -> int:  # type: ignore[override]
-        """Store ``data`` at ``offset``; see ``pipeline.service.Upload``. A slow disk does not hold the event loop."""
-        return await asyncio.to_thread(self._store, offset, data)
-
-    def _store(self, offset: int, data: bytes) -> int:
-        with self._writing:
-            known = self.committed - offset
-            if known > 0:
-                offset, data = self.committed, data[known:]
-            return super().append(data, offset) if data else self.committed
-
-    def close(self) -> None:
-        """See ``Spool``."""
-        with self._writing:
-            super().close()
+from orchestrator.adapters.sources.uploads import SpoolWriter, Uploads
+from orchestrator.core.jobs import SourceKind, SourceRef, UploadState
+from orchestrator.errors import SourceChanged
+from orchestrator.ports import MediaBytes
 
 
 class Sources:
-    """Opens sources for the application service."""
+    """Opens sources for the application service; see ``pipeline.ports.Sources``."""
 
-    def __init__(self, roots: tuple[Path, ...], spool_dir: Path | None, limit: int) -> None:
+    def __init__(self, roots: tuple[Path, ...], spool_dir: Path, limit: int) -> None:
         self._roots, self._limit = roots, limit
-        self._spool_dir = spool_dir or Path(tempfile.gettempdir())
+        self._uploads = Uploads(spool_dir, limit)
 
-    async def open_path(self, path: str) -> PathSource:
-        """See ``pipeline.service.Sources``."""
-        return await asyncio.to_thread(PathSource, path, self._roots, self._limit)
+    async def examine(self, path: str) -> SourceRef:
+        """A file below the roots as a source. Raises ``SourceNotAllowed``, ``MediaTooLarge``."""
 
-    def open_upload(self) -> SpoolUpload:
-        """See ``pipeline.service.Sources``."""
-        return SpoolUpload(self._spool_dir, self._limit)
+        def look() -> SourceRef:
+            with PathSource(path, self._roots, self._limit) as source:
+                return SourceRef(SourceKind.PATH, path, source.committed, _stamp(source))
+
+        return await asyncio.to_thread(look)
+
+    async def open(self, source: SourceRef, upload: UploadState) -> MediaBytes:
+        """The bytes. Raises ``SourceChanged``, ``SourceGone``, ``SourceNotAllowed``."""
+        if source.kind is SourceKind.UPLOAD:
+            return self._uploads.reader(source.name, upload)
+        opened = await asyncio.to_thread(PathSource, source.name, self._roots, self._limit)
+        if source.stamp and _stamp(opened) != source.stamp:
+            opened.close()
+            raise SourceChanged("the file is not the one that the analysis began with")
+        return opened
+
+    def write(self, upload_id: str, upload: UploadState) -> SpoolWriter:
+        """The writer of an upload, from ``upload`` on."""
+        return self._uploads.writer(upload_id, upload)
+
+    def being_written(self, upload_id: str) -> bool:
+        """Whether somebody is writing it."""
+        return self._uploads.being_written(upload_id)
+
+    def kept(self, source: SourceRef) -> bool:
+        """Whether this machine has its bytes; a file's owner answers for a file."""
+        return source.kind is SourceKind.PATH or self._uploads.kept(source.name)
+
+    def delete(self, upload_id: str) -> None:
+        """Let an upload's bytes go."""
+        self._uploads.delete(upload_id)
+
+
+def _stamp(source: PathSource) -> str:
+    """What tells a file from another that later lies at its path."""
+    facts = os.fstat(source.fileno())
+    return f"{facts.st_ino}-{facts.st_size}-{facts.st_mtime_ns}"

@@ -9,15 +9,17 @@ import stat
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 
+import h11
 import structlog
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from orchestrator.api.http.app import http_app
+from orchestrator.api.http.errors import error_response
 from orchestrator.api.http.operations import Readiness, Services
 from orchestrator.api.ports import DurableAnalyses, Searches
 from orchestrator.api.server import loopback
-from orchestrator.errors import SetupError
+from orchestrator.errors import InvalidRequest, SetupError
 
 log = structlog.get_logger(__name__)
 
@@ -38,7 +40,7 @@ async def http_server(
     app = http_app(Services.of(analyses, searches, ready))
     config = uvicorn.Config(
         app,
-        http=H11Protocol,  # by name: "auto" depends on what else is installed
+        http=_Protocol,  # by name: "auto" depends on what else is installed
         ws="none",
         lifespan="off",
         interface="asgi3",
@@ -64,6 +66,23 @@ async def http_server(
             server.stop()
             await serving
             await server.abort()
+
+
+class _Protocol(H11Protocol):
+    """HTTP/1.1."""
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP in the shape of every error, and break off."""
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            response = error_response(InvalidRequest("this is no HTTP/1.1 request"))
+            headers = [*response.raw_headers, (b"connection", b"close")]
+            for event in (
+                h11.Response(status_code=response.status_code, headers=headers, reason=b"Bad Request"),
+                h11.Data(data=bytes(response.body)),
+                h11.EndOfMessage(),
+            ):
+                self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
 
 
 class _Server(uvicorn.Server):

@@ -194,10 +194,23 @@ async def test_another_site_s_page_cannot_post_without_asking(running: Running) 
     assert not running.analyses.jobs
 
 
-async def test_what_is_no_http_gets_an_answer_and_the_server_goes_on(running: Running) -> None:
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\x16\x03\x01 this is no request\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\n\r\n",  # no Host
+        b"POST /api/v1/search HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 70_000,
+        b"POST /api/v1/search HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    ],
+)
+async def test_what_is_no_http_gets_an_answer_and_the_server_goes_on(running: Running, sent: bytes) -> None:
     reader, writer = await asyncio.open_unix_connection(running.address.removeprefix("unix:"))
-    writer.write(b"\x16\x03\x01 this is no request\r\n\r\n")
-    assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
+    writer.write(sent)
+    head, _, body = (await asyncio.wait_for(reader.read(), 5)).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"application/json" in head
+    assert json.loads(body)["details"][0]["reason"] == "INVALID_REQUEST"
     writer.close()
     assert (await running.client.get("/healthz")).status_code == 200
 

@@ -159,6 +159,20 @@ async def test_a_broken_connection_loses_nothing_that_came(running: Running) -> 
     assert job.digest.hexdigest() == hashlib.sha256(MEDIA).hexdigest()
 
 
+async def test_chunks_that_are_none_lose_nothing_that_came(running: Running) -> None:
+    name = await running.uploading()
+    _, writer = await asyncio.open_unix_connection(running.address.removeprefix("unix:"))
+    writer.write(f"PUT {url(name)} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
+    writer.write(b"1000\r\n" + MEDIA[:0x1000] + b"\r\nno chunk\r\n")
+    job = running.analyses[name]
+    async with asyncio.timeout(5):
+        while not job.closed:
+            await asyncio.sleep(0.01)
+    assert await offset(running, name) in (("4096", "?0"), ("0", "?0")), "never complete"
+    assert job.record.upload.committed == job.written
+    writer.close()
+
+
 async def test_only_what_is_on_disk_is_acknowledged(running: Running) -> None:
     name = await running.uploading()
     job = running.analyses[name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,11 +15,15 @@ from orchestrator.adapters.decoders.process import ProcessDecoder
 from orchestrator.adapters.frames.arena import Arena
 from orchestrator.adapters.sources.profiles import load_profiles
 from orchestrator.adapters.sources.sources import Sources
-from orchestrator.adapters.stores.memory import MemoryResultStore
+from orchestrator.adapters.stores.sql import open_store
 from orchestrator.adapters.triton.labels import Labels
 from orchestrator.app import running_inference
+from orchestrator.core.jobs import AnalysisSpec, SourceKind, SourceRef
+from orchestrator.core.media import DecodeLimits
 from orchestrator.core.results import AnalysisEvent
-from orchestrator.pipeline.service import AnalysisConfig, AnalysisService
+from orchestrator.pipeline import attempt
+from orchestrator.pipeline.disk import DiskGuard
+from orchestrator.pipeline.service import AnalysisService
 from orchestrator.ports import Inference
 from orchestrator.settings import Settings
 from tests.media.composite import REEL, build
@@ -32,23 +37,30 @@ class Parts:
     arena: Arena
     triton: Inference
 
-    async def analyse(self, inference: Inference, path: Path, config: AnalysisConfig) -> list[AnalysisEvent]:
+    async def analyse(self, inference: Inference, path: Path) -> list[AnalysisEvent]:
         """All events of one analysis by a service of its own; its frames must be home in the end."""
         decoder = ProcessDecoder(self.arena, threads=2, spares=0)
-        service = AnalysisService(
-            decoder=decoder,
-            inference=inference,
-            store=MemoryResultStore(),
-            sources=Sources((path.parent,), None, 1 << 30),
-            profiles=load_profiles(),
-            names=Labels(self.settings.model_repository),
-        )
-        try:
-            analysis_id = await service.submit(await service.open_path(str(path)), config)
-            events = [event async for _, event in service.events(analysis_id)]
-        finally:
-            await service.drain(5.0)
-            await decoder.close()
+        with tempfile.TemporaryDirectory() as name:
+            data = Path(name)
+            async with open_store(data) as store:
+                parts = attempt.Parts(
+                    decoder=decoder,
+                    inference=inference,
+                    store=store,
+                    sources=Sources((path.parent,), data / "uploads", 1 << 30),
+                    profiles=load_profiles(),
+                    names=Labels(self.settings.model_repository),
+                    limits=DecodeLimits(),
+                    disk=DiskGuard((data,), low=0, high=1),
+                )
+                service = AnalysisService(parts)
+                service.start()
+                try:
+                    record, _ = await service.create(AnalysisSpec(SourceRef(SourceKind.PATH, str(path))))
+                    events = [event async for _, event in service.events(record.id)]
+                finally:
+                    await service.drain(5.0)
+                    await decoder.close()
         assert self.arena.in_use == 0, "a slot never came home"
         return events
 

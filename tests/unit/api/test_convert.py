@@ -7,7 +7,7 @@ from fractions import Fraction
 import pytest
 
 from orchestrator.api import messages as pb
-from orchestrator.api.convert import EventConverter, analysis_config, upload_progress
+from orchestrator.api.convert import EventConverter
 from orchestrator.api.convert_values import Clock, set_value
 from orchestrator.core.media import Ledger, MediaInfo
 from orchestrator.core.results import (
@@ -32,7 +32,6 @@ from orchestrator.core.results import (
     Value,
 )
 from orchestrator.core.timeline import Interval
-from orchestrator.errors import InvalidRequest
 
 CLOCK = Clock(Fraction(1001, 30000), start_pts=100)
 AT = At(frame=3, pts=103)
@@ -63,6 +62,14 @@ def test_unknown_facts_are_absent() -> None:
     assert progress.realtime_factor == 0
 
 
+def test_what_was_taken_over_and_what_gave_up_is_told() -> None:
+    started = EventConverter().response("a", 1, Started(MEDIA, "", ("shots", "text"), ("text",), "b")).started
+    assert (list(started.reused_analyzers), started.reused_from) == (["text"], "b")
+    failed = Finished(3, 2_000, 1_000, LEDGER, False, None, None, (("faces", "INFERENCE_UNAVAILABLE"),))
+    finished = EventConverter().response("a", 9, failed).finished
+    assert dict(finished.failed_analyzers) == {"faces": "INFERENCE_UNAVAILABLE"}
+
+
 def test_progress_and_ledger() -> None:
     progress = EventConverter().response("a", 2, Progress(4_000_000_000, 1_000_000_000, LEDGER, 7)).progress
     assert (progress.media_ns, progress.elapsed_ns, progress.eta_ns) == (4_000_000_000, 1_000_000_000, 7)
@@ -83,7 +90,10 @@ def test_finished_tells_a_break_only_where_there_is_one() -> None:
 
 def test_a_segment_counts_its_nanoseconds_from_the_first_frame() -> None:
     converter = EventConverter()
-    converter.see(Started(MEDIA, "", ()))
+    assert not converter.knows_time
+    converter.learn(None)
+    assert not converter.knows_time
+    converter.learn(MEDIA)
     models = (ModelVersion("shots", "1", "ab" * 32),)
     annotation = Annotation("shots", models, Shot(2, True, 0.5), frames_analyzed=20, frames_reused=4)
     thumbnail = Thumbnail(b"\xff\xd8", AT, 320, 136)
@@ -200,19 +210,6 @@ def test_every_kind_of_value_has_a_case_above() -> None:
     (marker,) = (mark for mark in test_every_kind_of_value.pytestmark if mark.name == "parametrize")
     covered = {expected.WhichOneof("value") for _, _, expected in marker.args[1]}
     assert covered == {field.name for field in pb.Annotation.DESCRIPTOR.oneofs_by_name["value"].fields} | {None}
-
-
-def test_an_acknowledgement_has_no_place_in_the_log() -> None:
-    response = upload_progress("a", 12)
-    assert (response.sequence, response.upload_progress.committed_bytes) == (0, 12)
-    assert response.HasField("create_time")
-
-
-def test_the_configuration() -> None:
-    config = analysis_config(pb.AnalysisConfig(path="/clip", analyzers=["text"], request_id="r", priority=2))
-    assert (config.profile, config.analyzers, config.request_id, config.priority) == ("default", ("text",), "r", 2)
-    with pytest.raises(InvalidRequest, match="no source"):
-        analysis_config(pb.AnalysisConfig())
 
 
 def test_json_is_one_line_and_names_zeros() -> None:

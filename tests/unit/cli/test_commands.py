@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import subprocess
 import sys
 import threading
+import time
 import types
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -27,6 +29,10 @@ from orchestrator.errors import SetupError
 runner = CliRunner()
 
 
+def interrupt_soon() -> None:
+    threading.Timer(0.05, signal.raise_signal, [signal.SIGINT]).start()
+
+
 class FakeClient:
     """Answers with given messages and remembers how it was asked."""
 
@@ -34,6 +40,10 @@ class FakeClient:
         self.responses, self.error = responses, error
         self.asked: list[tuple[str, str, AnalysisOptions, dict[str, Any]]] = []
         self.addresses: list[str] = []
+        self.cancelled: list[str] = []
+        self.uploaded: list[tuple[str, Path, dict[str, Any]]] = []
+        self.configs: list[pb.AnalysisConfig] = []
+        self.hangs = False
 
     def analyze_path(self, path: str, options: AnalysisOptions) -> AsyncIterator[pb.AnalyzeResponse]:
         self.asked.append(("path", path, options, {}))
@@ -48,6 +58,29 @@ class FakeClient:
             yield response
         if self.error:
             raise self.error
+        if self.hangs:
+            interrupt_soon()
+            await asyncio.Event().wait()
+
+    async def cancel(self, analysis_id: str) -> None:
+        self.cancelled.append(analysis_id)
+        if self.error:
+            raise self.error
+
+    async def create(self, config: pb.AnalysisConfig) -> pb.CreateAnalysisResponse:
+        self.configs.append(config)
+        return pb.CreateAnalysisResponse(analysis=pb.Analysis(analysis_id="a-1"), created=True)
+
+    async def estimate(self, config: pb.AnalysisConfig) -> pb.Estimate:
+        self.configs.append(config)
+        return pb.Estimate(analyzers=["shots", "text"], processing_ns=90_000_000_000)
+
+    async def upload(self, analysis_id: str, path: Path, **how: Any) -> pb.UploadProgress:
+        self.uploaded.append((analysis_id, path, how))
+        if self.hangs:
+            interrupt_soon()
+            await asyncio.Event().wait()
+        return pb.UploadProgress(committed_bytes=5, complete=True)
 
     @asynccontextmanager
     async def connect(self, address: str) -> AsyncIterator[FakeClient]:
@@ -158,6 +191,10 @@ def test_the_report_is_written(analysis, use: Use, clip: Path, tmp_path: Path) -
         ["analyze", "missing.mp4"],
         ["analyze", "CLIP", "--nonsense"],
         ["analyze", "CLIP", "--timeout", "0"],
+        ["analyze", "CLIP", "--label", "novalue", "--server", "there:1"],
+        ["analyze", "CLIP", "--priority", "4000000000"],
+        ["analyze", "CLIP", "--detach"],
+        ["analyze", "CLIP", "--detach", "--dry-run", "--server", "there:1"],
         ["analyze", "CLIP", "--report", "/no/such/folder/page.html"],
         ["serve", "--max-running", "0"],
         ["nonsense"],
@@ -166,6 +203,73 @@ def test_the_report_is_written(analysis, use: Use, clip: Path, tmp_path: Path) -
 def test_wrong_usage_has_status_2(arguments: list[str], clip: Path) -> None:
     line = [str(clip) if argument == "CLIP" else argument for argument in arguments]
     assert runner.invoke(app, line).exit_code == exits.USAGE
+
+
+def test_tenant_labels_and_priority_are_passed_on(
+    analysis, use: Use, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = use(analysis())
+    monkeypatch.setenv("REELSIFT_SERVER", "there:2")
+    words = ["--tenant", "t", "--label", "a=1", "--label", "b=x=y", "--priority", "-3"]
+    assert runner.invoke(app, ["analyze", str(clip), *words]).exit_code == 0
+    ((_, _, options, _),) = client.asked
+    assert client.addresses == ["there:2"]
+    assert (options.tenant, options.labels, options.priority) == ("t", {"a": "1", "b": "x=y"}, -3)
+
+
+@pytest.mark.parametrize("reachable", [True, False])
+def test_an_interruption_cancels_at_the_server_and_says_so(
+    analysis, use: Use, clip: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], reachable: bool
+) -> None:
+    client = use(analysis()[:2])
+    client.hangs = True
+
+    async def cancel(analysis_id: str) -> None:
+        client.cancelled.append(analysis_id)
+        if not reachable:
+            raise ClientError("gone", reason="UNAVAILABLE", grpc_code="UNAVAILABLE")
+
+    client.cancel = cancel  # type: ignore[method-assign]
+    assert exit_status(monkeypatch, "analyze", str(clip), "--server", "there:1") == exits.INTERRUPTED
+    assert client.cancelled == ["a-1"]
+    said = capsys.readouterr().err
+    assert said == ("reelsift: cancelled a-1\n" if reachable else said)
+    assert ("reelsift jobs cancel a-1" in said) == (not reachable)
+
+
+def test_detached_it_uploads_and_prints_the_id(use: Use, clip: Path) -> None:
+    client = use([])
+    words = ["--server", "there:1", "--detach", "--upload-rate", "5", "--timeout", "9", "--profile", "fast"]
+    result = runner.invoke(app, ["analyze", str(clip), *words])
+    assert (result.exit_code, result.stdout) == (0, "a-1\n")
+    assert client.uploaded == [("a-1", clip, {"bytes_per_second": 5})]
+    (config,) = client.configs
+    assert (config.profile, config.upload.content_length, bool(config.request_id)) == ("fast", 5, True)
+    assert 0 < config.deadline.ToSeconds() - time.time() < 10
+    assert client.cancelled == []
+
+
+def test_detached_an_interruption_of_the_upload_cancels(
+    use: Use, clip: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = use([])
+    client.hangs = True
+    assert exit_status(monkeypatch, "analyze", str(clip), "--server", "there:1", "--detach") == exits.INTERRUPTED
+    assert client.cancelled == ["a-1"]
+    assert capsys.readouterr().out == ""
+
+
+def test_a_dry_run_tells_and_does_nothing(use: Use, clip: Path) -> None:
+    client = use([])
+    result = runner.invoke(app, ["analyze", str(clip), "--server", "there:1", "--dry-run"])
+    assert result.exit_code == 0
+    assert "shots, text" in result.stdout
+    assert "about 1 min 30 s" in result.stdout
+    assert client.configs[0].WhichOneof("source") == "upload"
+    as_json = runner.invoke(app, ["analyze", str(clip), "--server", "there:1", "--dry-run", "--json"])
+    assert json.loads(as_json.stdout)["processingNs"] == "90000000000"
+    assert not client.asked
+    assert not client.uploaded
 
 
 def test_an_error_is_one_line_with_its_reason_and_a_mend(

@@ -18,12 +18,12 @@ from orchestrator.adapters.decoders.process import PATIENCE, ProcessDecoder, Pro
 from orchestrator.adapters.decoders.workers import Worker
 from orchestrator.adapters.frames.arena import Arena
 from orchestrator.adapters.sources.path import PathSource
-from orchestrator.adapters.sources.spool import Spool
 from orchestrator.core.frames import FrameBatch, Tap, View
 from orchestrator.core.media import DecodeLimits, Ledger, LedgerMark
 from orchestrator.core.sampling import EVERY_FRAME, Sampling
 from orchestrator.errors import AnalysisCancelled, DecoderCrashed
 from orchestrator.ports import DecodeEvent, DecodeFinished, DecodeRequest, DecodeSession, DecodeStart, MediaOpened
+from tests.support.spool import Spool
 from tests.unit.adapters.decoders.clips import Clip, x264
 from tests.unit.adapters.decoders.run import Collected, collect
 

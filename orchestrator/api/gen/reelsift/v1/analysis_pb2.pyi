@@ -821,7 +821,7 @@ class AnalysisConfig(_message.Message):
     tenant: _builtins.str
     """Whose it is; tenants share the server fairly. At most 128 bytes."""
     cancel_on_disconnect: _builtins.bool
-    """Cancel the analysis when the Analyze call that made it ends early."""
+    """Cancel the analysis when the Analyze call that made it ends early. Only Analyze takes it."""
     ignore_known: _builtins.bool
     """Compute everything anew, even what an earlier analysis of the same bytes has answered."""
     @_builtins.property
@@ -903,7 +903,9 @@ class UploadChunk(_message.Message):
     data: _builtins.bytes
     """The bytes; may be empty in the last chunk."""
     last: _builtins.bool
-    """Whether the media ends with this chunk. Closing the client's half of the stream has the same meaning."""
+    """Whether the media ends with this chunk. A stream that closes without it leaves the upload open, unless all the bytes that were announced
+    are there: a client that was lost in the midst looks the same.
+    """
     def __init__(
         self,
         *,

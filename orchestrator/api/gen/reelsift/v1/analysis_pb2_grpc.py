@@ -119,7 +119,8 @@ class AnalysisServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UploadMedia(self, request_iterator, context):
-        """Appends to the upload of an analysis. The answer comes when the bytes are on disk; after a break, go on from Analysis.upload.
+        """Appends to the upload of an analysis. The answer comes when the bytes are on disk; after a break, go on from Analysis.upload. The
+        latest caller is the writer: an earlier one's stream ends with UPLOAD_OUT_OF_ORDER.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -33,7 +33,9 @@ class AnalysisServiceStub:
     CreateAnalysis: _aio.UnaryUnaryMultiCallable[_analysis_pb2.CreateAnalysisRequest, _analysis_pb2.CreateAnalysisResponse]
     """Creates an analysis and returns at once. The same tenant and request_id name the same analysis, however often they are sent."""
     UploadMedia: _aio.StreamUnaryMultiCallable[_analysis_pb2.UploadMediaRequest, _analysis_pb2.UploadMediaResponse]
-    """Appends to the upload of an analysis. The answer comes when the bytes are on disk; after a break, go on from Analysis.upload."""
+    """Appends to the upload of an analysis. The answer comes when the bytes are on disk; after a break, go on from Analysis.upload. The
+    latest caller is the writer: an earlier one's stream ends with UPLOAD_OUT_OF_ORDER.
+    """
     GetAnalysis: _aio.UnaryUnaryMultiCallable[_analysis_pb2.GetAnalysisRequest, _analysis_pb2.GetAnalysisResponse]
     """The present state of an analysis."""
     ListAnalyses: _aio.UnaryUnaryMultiCallable[_analysis_pb2.ListAnalysesRequest, _analysis_pb2.ListAnalysesResponse]
@@ -90,7 +92,9 @@ class AnalysisServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _abc.AsyncIterator[_analysis_pb2.UploadMediaRequest],
         context: _aio.ServicerContext[_abc.AsyncIterator[_analysis_pb2.UploadMediaRequest], _abc.Awaitable[_analysis_pb2.UploadMediaResponse]],
     ) -> _abc.Awaitable[_analysis_pb2.UploadMediaResponse]:
-        """Appends to the upload of an analysis. The answer comes when the bytes are on disk; after a break, go on from Analysis.upload."""
+        """Appends to the upload of an analysis. The answer comes when the bytes are on disk; after a break, go on from Analysis.upload. The
+        latest caller is the writer: an earlier one's stream ends with UPLOAD_OUT_OF_ORDER.
+        """
 
     @_abc_1.abstractmethod
     def GetAnalysis(

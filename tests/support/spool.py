@@ -1,4 +1,4 @@
-"""The bytes of an upload: one nameless temporary file that grows, and a page that says how far."""
+"""Media that grow: one nameless temporary file, and a page that says how far."""
 
 from __future__ import annotations
 

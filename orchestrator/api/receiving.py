@@ -1,0 +1,139 @@
+"""The client's half of an upload: chunks in, bytes on the disk, acknowledgements out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+
+import structlog
+
+from orchestrator.api import messages as pb
+from orchestrator.api.ports import UploadWriter
+from orchestrator.core.jobs import UploadState
+from orchestrator.errors import InvalidRequest, ReelsiftError
+
+log = structlog.get_logger(__name__)
+
+SYNC_BYTES = 1 << 20
+SYNC_SECONDS = 0.25
+SETTLE_SECONDS = 0.05
+
+
+class Reception:
+    """Takes one client's chunks for an upload of ``announced`` bytes (``None``: unknown) that stands at ``state``.
+
+    What was written is synchronised after every ``SYNC_BYTES``, or ``SYNC_SECONDS`` after a byte was written, and when the
+    client breaks off. That runs beside the writing, and acknowledging beside both: a client that does not read its
+    acknowledgements cannot hold its own upload.
+    """
+
+    def __init__(self, writer: UploadWriter, announced: int | None, state: UploadState | None = None) -> None:
+        self._writer = writer
+        self._announced = announced
+        self._written = self._synced = writer.committed
+        self._some = asyncio.Event()
+        self._enough = asyncio.Event()
+        self._closing = False
+        self._news = asyncio.Event()
+        self._over = False
+        self._publish(state or UploadState())
+
+    async def run(self, chunks: AsyncIterator[pb.UploadChunk]) -> UploadState:
+        """Write ``chunks`` until the last one; complete then. Without a last one, as far as they came, it stays incomplete
+        unless all that was announced is there: a client that vanished looks like one that closed its half.
+
+        The next chunk is read only after the one before is written: that is the client's backpressure. Raises
+        ``InvalidRequest``, and what the writer raises.
+        """
+        syncing = asyncio.create_task(self._synchronise())
+        writing = asyncio.create_task(self._write(chunks))
+        try:
+            await asyncio.wait({writing, syncing}, return_when=asyncio.FIRST_COMPLETED)
+            if not writing.done():
+                syncing.result()  # it failed: otherwise it ends after the writing alone
+            if writing.result():
+                self._check_length()
+                self._synced = self._written  # finishing synchronises
+                await self._close(syncing)
+                self._publish(await self._writer.finish(self._announced))
+            else:
+                await self._close(syncing)
+                self._publish(await self._writer.sync())
+            return self._state
+        finally:
+            writing.cancel()
+            await asyncio.wait({writing})
+            if not syncing.done():  # what has come shall not be sent again
+                with suppress(ReelsiftError, OSError, ValueError):
+                    await self._close(syncing)
+            self._over = True
+            self._news.set()
+
+    async def acknowledgements(self) -> AsyncIterator[UploadState]:
+        """What is on the disk, at once and whenever it grows, the newest alone, until ``run`` has ended."""
+        told: UploadState | None = None
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            if self._state != told:
+                told = self._state
+                yield told
+            elif self._over:
+                return
+            if self._over:
+                self._news.set()
+
+    async def _write(self, chunks: AsyncIterator[pb.UploadChunk]) -> bool:
+        """Whether the media ends here."""
+        async for chunk in chunks:
+            self._check(chunk)
+            committed = await self._writer.append(chunk.offset, chunk.data)
+            if committed != self._written:
+                self._written = committed
+                self._some.set()
+                if committed - self._synced >= SYNC_BYTES:
+                    self._enough.set()
+            if chunk.last:
+                return True
+        # gRPC shows a client that vanished as one that closed its half, and cancels the call a moment later
+        await asyncio.sleep(SETTLE_SECONDS)
+        return self._written == self._announced
+
+    def _check(self, chunk: pb.UploadChunk) -> None:
+        if chunk.offset < 0:
+            raise InvalidRequest(f"a chunk's offset must not be negative, got {chunk.offset}")
+        if self._announced is not None and chunk.offset + len(chunk.data) > self._announced:
+            raise InvalidRequest(f"the upload is longer than its announced {self._announced} bytes")
+
+    def _check_length(self) -> None:
+        if self._announced is not None and self._written != self._announced:
+            raise InvalidRequest(
+                f"the upload ended after {self._written} of its announced {self._announced} bytes",
+                expected_offset=self._written,
+            )
+
+    async def _synchronise(self) -> None:
+        """Sync whenever it is due, until closed."""
+        while not (self._closing and self._synced == self._written):
+            await self._some.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SYNC_SECONDS):
+                    await self._enough.wait()
+            self._some.clear()
+            if not self._closing:
+                self._enough.clear()
+            if self._synced != self._written:
+                written = self._written
+                self._publish(await self._writer.sync())
+                self._synced = max(self._synced, written)
+
+    async def _close(self, syncing: asyncio.Task[None]) -> None:
+        self._closing = True
+        self._some.set()
+        self._enough.set()
+        await syncing
+
+    def _publish(self, state: UploadState) -> None:
+        self._state = state
+        self._news.set()

@@ -1,0 +1,200 @@
+"""One attempt on an analysis: open its source, go on where the attempt before stopped, commit what comes."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import chain, repeat
+from typing import TypeVar
+
+from orchestrator import failpoints
+from orchestrator.analyzers.registry import Names, Selection, available, select
+from orchestrator.core.jobs import (
+    AnalysisRecord,
+    AnalysisSpec,
+    AnalysisState,
+    Checkpoint,
+    Lease,
+    ReusePlan,
+    SourceKind,
+)
+from orchestrator.core.media import DecodeLimits
+from orchestrator.core.profiles import Profile
+from orchestrator.core.results import Finished, Progress, Segment, Started
+from orchestrator.errors import NotFound, ProfileError, ReelsiftError, SourceGone, StoreUnavailable
+from orchestrator.pipeline.analysis import Analysis, Known
+from orchestrator.pipeline.disk import DiskGuard
+from orchestrator.pipeline.keys import keys_of
+from orchestrator.pipeline.news import News
+from orchestrator.pipeline.ports import Sources
+from orchestrator.ports import AnalysisStore, Decoder, Inference, MediaBytes
+
+PIECE_BYTES = 1 << 20
+STORE_PATIENCE = (0.1, 0.5, 1.0, 2.0, 5.0)  # seconds between tries; the last one again and again
+PAGE = 256
+
+T = TypeVar("T")
+
+
+class Yielded(Exception):
+    """The attempt gave its place up after a segment, as it was told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What attempts are made of."""
+
+    decoder: Decoder
+    inference: Inference
+    store: AnalysisStore
+    sources: Sources
+    profiles: Mapping[str, Profile]
+    names: Names
+    limits: DecodeLimits
+    disk: DiskGuard
+    news: News = field(default_factory=News)
+
+    async def commit(self, write: Callable[[], Awaitable[T]]) -> T:
+        """Write to the store once the disk has room and the database answers: what was computed is not thrown away for
+        want of either."""
+        for wait in chain(STORE_PATIENCE, repeat(STORE_PATIENCE[-1])):
+            try:
+                return await self.disk.through(write)
+            except StoreUnavailable:
+                await asyncio.sleep(wait)
+        raise AssertionError("patience has no end")
+
+
+def profile_of(spec: AnalysisSpec, profiles: Mapping[str, Profile]) -> Profile:
+    """The settings that ``spec`` asks for. Raises ``ProfileError``."""
+    name = spec.profile or "default"
+    if name not in profiles:
+        raise ProfileError(f"there is no profile {name!r}; there are {', '.join(sorted(profiles))}", profile=name)
+    profile = profiles[name]
+    unknown = sorted({*spec.analyzers, *spec.recompute} - set(available()))
+    if unknown:
+        raise ProfileError(f"there is no analyzer {unknown[0]!r}; there are {', '.join(sorted(available()))}")
+    return profile.only(tuple(dict.fromkeys(spec.analyzers))) if spec.analyzers else profile
+
+
+async def digest_of(media: MediaBytes) -> str:
+    """sha256 of a complete media, lower-case hexadecimal."""
+
+    def read() -> str:
+        digest, at, end = hashlib.sha256(), 0, media.committed
+        while at < end:
+            piece = os.pread(media.fileno(), min(PIECE_BYTES, end - at), at)
+            if not piece:
+                break
+            digest.update(piece)
+            at += len(piece)
+        return digest.hexdigest()
+
+    return await asyncio.to_thread(read)
+
+
+class Attempt:
+    """Runs once. ``yielding`` set to true ends it after the next segment with ``Yielded``."""
+
+    def __init__(self, parts: Parts, record: AnalysisRecord, lease: Lease) -> None:
+        self._parts, self._record, self._lease = parts, record, lease
+        self._reuse: ReusePlan | None = record.reuse
+        self._digest = record.content_digest
+        self.yielding = False
+        self.media: MediaBytes | None = None
+
+    async def run(self) -> None:
+        """Analyse to the end and commit it. Raises the typed error of whatever went wrong, or ``Yielded``."""
+        parts, record = self._parts, self._record
+        profile = profile_of(record.spec, parts.profiles)
+        # Importing an analyzer's libraries may take a second; the loop goes on meanwhile.
+        selection = await asyncio.to_thread(select, profile, parts.names)
+        media = self.media = await parts.sources.open(record.spec.source, record.upload)
+        try:
+            resume = await parts.store.checkpoint(record.id)
+            failpoints.reach("attempt.loaded")
+            known = await self._known(profile, selection, media, fresh=resume is None)
+            analysis = Analysis(parts.decoder, parts.inference, selection, profile, parts.limits, self)
+            outcome = await analysis.run(media, resume=resume, known=known)
+            failpoints.reach("attempt.analysed")
+            keys = outcome.keys if await self._identify(media) and not outcome.finished.partial else ()
+            await parts.commit(lambda: parts.store.end(self._lease, outcome.finished, AnalysisState.SUCCEEDED, keys))
+            failpoints.reach("attempt.ended")
+        finally:
+            media.close()
+
+    # --- what the analysis tells (its ``AnalysisLog``) ---------------------------------------------------------------
+
+    async def started(self, started: Started) -> None:
+        """Commit it."""
+        await self._parts.commit(lambda: self._parts.store.begin(self._lease, started, self._reuse))
+        self._parts.news.tell(self._record.id)
+
+    async def segment(self, segment: Segment, checkpoint: Checkpoint) -> None:
+        """Commit it; the next may wait for that."""
+        await self._parts.commit(lambda: self._parts.store.commit_segment(self._lease, segment, checkpoint))
+        failpoints.reach("attempt.committed")
+        self._parts.news.tell(self._record.id)
+        if self.yielding and not segment.final:
+            raise Yielded
+
+    async def progress(self, progress: Progress) -> None:
+        """Tell who watches."""
+        self._parts.news.tell(self._record.id, progress)
+
+    # --- what is known already ---------------------------------------------------------------------------------------
+
+    async def _known(self, profile: Profile, selection: Selection, media: MediaBytes, *, fresh: bool) -> Known | None:
+        store, spec = self._parts.store, self._record.spec
+        if fresh and self._reuse is None and spec.reuse and media.complete and await store.sized(media.committed):
+            await self._parts.inference.ready(selection.models)  # only then its versions are known
+            self._digest = self._digest or await digest_of(media)
+            plan = await store.known(self._digest, keys_of(profile, selection, self._parts.inference))
+            if plan is not None:
+                left = tuple(name for name in plan.analyzers if name not in spec.recompute)
+                self._reuse = replace(plan, analyzers=left)
+        if self._reuse is None:
+            return None
+        known = await known_answers(store, self._reuse)
+        known = known.within(selection) if known else None
+        if known is None and not fresh:
+            raise SourceGone("the analysis whose answers were being taken over is gone")
+        self._reuse = known.plan if known else None
+        return known
+
+    async def _identify(self, media: MediaBytes) -> bool:
+        """Store what the bytes were. False if a file was changed meanwhile: then nothing may be taken over from it."""
+        source = self._record.spec.source
+        if self._digest is None:
+            self._digest = await digest_of(media)
+        if source.kind is SourceKind.PATH:
+            try:
+                if (await self._parts.sources.examine(source.name)).stamp != source.stamp:
+                    return False
+            except ReelsiftError:
+                return False
+        digest = self._digest
+        await self._parts.commit(lambda: self._parts.store.set_digest(self._record.id, digest))
+        return True
+
+
+async def known_answers(store: AnalysisStore, plan: ReusePlan) -> Known | None:
+    """What ``plan`` takes over; ``None`` when that analysis has been deleted meanwhile."""
+    started, finished = None, None
+    try:
+        record = await store.get(plan.analysis_id)
+    except NotFound:
+        return None
+    for _, event in await store.read(plan.analysis_id, 0, 1):
+        started = event if isinstance(event, Started) else None
+    for _, event in await store.read(plan.analysis_id, record.last_sequence - 1, 1):
+        finished = event if isinstance(event, Finished) else None
+    segments: list[Segment] = []
+    while page := await store.segments(plan.analysis_id, len(segments), PAGE):
+        segments.extend(page)
+    if started is None or finished is None or len(segments) != finished.segments:
+        return None
+    return Known(plan, tuple(segments), started.media, finished)

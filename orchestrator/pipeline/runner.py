@@ -1,0 +1,341 @@
+"""Keeps analyses at work: takes queued ones in a fair order, renews their leases, and sees each attempt to its end.
+
+How an attempt may end:
+    it is complete, or its media is bad       the analysis ends with it
+    the client cancels, the deadline passes   the analysis ends with it
+    Triton or the disk is away                back to the queue, and on from its last segment after a pause
+    our own fault                             back to the queue with a strike; at the second it is quarantined
+    this server drains, or another goes first back to the queue
+    this process dies                         the next one to look takes it back to the queue
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum, auto
+
+import structlog
+
+from orchestrator.core.jobs import AnalysisRecord, AnalysisState, Lease, Queued, SourceKind
+from orchestrator.core.results import Failed
+from orchestrator.core.scheduling import Place, Service, next_of, to_yield
+from orchestrator.errors import (
+    AnalysisCancelled,
+    DeadlineExceeded,
+    DecoderCrashed,
+    InternalError,
+    LeaseLost,
+    ReelsiftError,
+    StoreUnavailable,
+    Unavailable,
+)
+from orchestrator.pipeline.attempt import Attempt, Parts, Yielded
+
+TICK_SECONDS = 1.0
+BEAT_SECONDS = 2.0
+DEAD_SECONDS = 15.0  # a lease whose beats stand still for so long is nobody's
+IDLE_SECONDS = 15.0  # an upload that does not grow for so long gives its place up
+PAUSE_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0)  # before a try after something was away
+SETTLE_SECONDS = 5.0  # for the store to hear how the last attempts ended
+MAX_STRIKES = 2
+MAX_INTERRUPTIONS = 5  # deaths of the process at one segment, before the analysis is blamed for them
+MAX_PAUSES = 12  # tries at one segment with something away: some minutes
+
+log = structlog.get_logger()
+
+
+class Stop(Enum):
+    """Why an attempt is stopped from outside."""
+
+    CANCEL = auto()
+    DEADLINE = auto()
+    YIELD = auto()
+    DRAIN = auto()
+    LOST = auto()
+
+
+@dataclass
+class _Running:
+    record: AnalysisRecord
+    lease: Lease
+    attempt: Attempt
+    since: float
+    task: asyncio.Task[None] | None = None
+    why: Stop | None = None
+    grown: float = 0.0  # when its upload last grew
+    size: int = 0
+
+    def stop(self, why: Stop) -> None:
+        """Stop the attempt; the first reason counts."""
+        if self.why is None and self.task is not None:
+            self.why = why
+            self.task.cancel()
+
+
+class Runner:
+    """Runs up to ``running`` analyses at once. ``run`` goes on until it is cancelled."""
+
+    def __init__(self, parts: Parts, *, owner: str, running: int) -> None:
+        self._parts, self._owner, self._places = parts, owner, running
+        self._store = parts.store
+        self._running: dict[str, _Running] = {}
+        self._ends: set[asyncio.Task[None]] = set()
+        self._service = Service()
+        self._pauses: dict[str, tuple[int, int, float]] = {}  # id -> tries, at which segment, not before
+        self._outgrow: dict[str, int] = {}  # id -> bytes above which its upload deserves a place again
+        self._beats: dict[Lease, tuple[int, float]] = {}
+        self._woken = asyncio.Event()
+        self._draining = False
+
+    def wake(self) -> None:
+        """Something may be there to do."""
+        self._woken.set()
+
+    @property
+    def at_work(self) -> int:
+        """Analyses that have a place."""
+        return len(self._running)
+
+    def stop(self, analysis_id: str, why: Stop) -> bool:
+        """Stop an analysis that runs here; whether it did."""
+        running = self._running.get(analysis_id)
+        if running is not None:
+            running.stop(why)
+        return running is not None
+
+    async def run(self) -> None:
+        """Take what is queued, again and again."""
+        for analysis_id in await self._parts.commit(self._store.reclaim):
+            log.info("analysis goes on after an interruption", analysis_id=analysis_id)
+        if not self._store.shared:
+            await self._release_the_bound()
+        while True:
+            try:
+                await self._round()
+            except StoreUnavailable as error:
+                log.warning("the store does not answer", message=str(error))
+            except ReelsiftError as error:
+                log.error("the runner met an error", reason=error.reason, message=str(error))
+            try:
+                async with asyncio.timeout(TICK_SECONDS):
+                    await self._woken.wait()
+            except TimeoutError:
+                pass
+            self._woken.clear()
+
+    async def drain(self, seconds: float) -> None:
+        """Take nothing new; what runs may finish within ``seconds``, the rest goes back to the queue."""
+        self._draining = True
+        tasks = [running.task for running in self._running.values() if running.task]
+        if tasks and seconds > 0:
+            await asyncio.wait(tasks, timeout=seconds)
+        for running in list(self._running.values()):
+            running.stop(Stop.DRAIN)
+        if self._ends:  # what cannot be settled now is taken back to the queue by whoever looks next
+            await asyncio.wait(set(self._ends), timeout=SETTLE_SECONDS)
+
+    # --- who gets a place --------------------------------------------------------------------------------------------
+
+    async def _round(self) -> None:
+        now = time.monotonic()
+        self._watch_uploads(now)
+        if self._store.shared:
+            await self._take_over_the_dead(now)
+        if self._draining:
+            return
+        waiting = {each.id: each for each in await self._store.queued() if each.id not in self._running}
+        for each in [each for each in waiting.values() if each.deadline and each.deadline <= datetime.now(UTC)]:
+            del waiting[each.id]
+            await self._expire(each)
+        eligible = {each.id: each for each in waiting.values() if self._eligible(each, now)}
+        while eligible and len(self._running) < self._places:
+            chosen = next_of(eligible.values(), self._occupied(now), self._service, now)
+            assert chosen is not None
+            del eligible[chosen.id]
+            lease = await self._store.claim(chosen.id, self._owner)
+            if lease is not None:
+                await self._begin(lease)
+        if eligible:
+            worst = to_yield(eligible.values(), self._occupied(now), self._service, now)
+            if worst is not None:
+                self._running[worst].attempt.yielding = True
+
+    def _eligible(self, each: Queued, now: float) -> bool:
+        """Whether it could get on now: nothing it needs was away just before, and its bytes are here, or come."""
+        if now < self._pauses.get(each.id, (0, 0, 0.0))[2]:
+            return False
+        if each.source.kind is SourceKind.PATH or each.upload.complete:
+            return self._parts.sources.kept(each.source)
+        name = each.source.name
+        return self._parts.sources.being_written(name) and each.upload.committed >= self._outgrow.get(each.id, 0)
+
+    def _occupied(self, now: float) -> list[Place]:
+        return [
+            Place(each.record.id, each.record.spec.tenant, each.record.spec.priority, now - each.since)
+            for each in self._running.values()
+        ]
+
+    def _watch_uploads(self, now: float) -> None:
+        """An upload that stands still gives its place to whoever waits."""
+        for each in self._running.values():
+            media = each.attempt.media
+            if media is None or media.complete or media.committed > each.size:
+                each.grown, each.size = now, media.committed if media else 0
+            elif now - each.grown > IDLE_SECONDS:
+                self._outgrow[each.record.id] = each.size + 1
+                each.stop(Stop.YIELD)
+
+    async def _take_over_the_dead(self, now: float) -> None:
+        """Requeue leases whose holders have not beaten for long, by our own clock."""
+        leases = await self._store.leases()
+        own = {each.lease for each in self._running.values()}
+        self._beats = {
+            lease: known if (known := self._beats.get(lease, (-1, 0.0)))[0] == beats else (beats, now)
+            for lease, beats in leases.items()
+            if lease not in own
+        }
+        for lease, (_, since) in list(self._beats.items()):
+            if now - since > DEAD_SECONDS:
+                log.warning("a runner is gone", analysis_id=lease.analysis_id, owner=lease.owner)
+                with suppress(LeaseLost):
+                    await self._store.requeue(lease, reason="INTERRUPTED")
+
+    async def _release_the_bound(self) -> None:
+        """An analysis that was to end with its call ends with the server that had the call."""
+        for each in await self._store.queued():
+            if (await self._store.get(each.id)).spec.bound:
+                await self._store.request_cancel(each.id)
+
+    async def _expire(self, each: Queued) -> None:
+        lease = await self._store.claim(each.id, self._owner)
+        if lease is not None:
+            await self._fail(lease, DeadlineExceeded("the deadline passed before the analysis began"))
+
+    # --- an attempt --------------------------------------------------------------------------------------------------
+
+    async def _begin(self, lease: Lease) -> None:
+        record = await self._store.get(lease.analysis_id)
+        if record.interruptions >= MAX_INTERRUPTIONS:
+            error = InternalError("the service died again and again while it worked on this media")
+            await self._fail(lease, error, AnalysisState.QUARANTINED)
+            return
+        running = _Running(record, lease, Attempt(self._parts, record, lease), time.monotonic())
+        running.grown = running.since
+        self._running[record.id] = running
+        log.info("analysis begins", analysis_id=record.id, attempt=record.attempts, segments=record.segments)
+        running.task = asyncio.create_task(running.attempt.run(), name=f"analysis-{record.id}")
+        end = asyncio.create_task(self._see_through(running))
+        self._ends.add(end)
+        end.add_done_callback(self._ends.discard)
+        running.task.add_done_callback(lambda _: self.wake())
+
+    async def _see_through(self, running: _Running) -> None:
+        """Wait for an attempt, keep its lease and its deadline, and settle how it ended."""
+        record, task = running.record, running.task
+        assert task is not None
+        helpers = [asyncio.create_task(self._keep_time(running))]
+        if self._store.shared:
+            helpers.append(asyncio.create_task(self._beat(running)))
+        try:
+            await asyncio.wait([task])
+        finally:
+            for helper in helpers:
+                helper.cancel()
+        self._service.add(record.id, record.spec.tenant, time.monotonic() - running.since, time.monotonic())
+        try:
+            await self._settle(running, task)
+        except LeaseLost:
+            log.warning("analysis was taken over", analysis_id=record.id)
+        finally:
+            del self._running[record.id]
+            self._parts.news.tell(record.id)
+            self.wake()
+
+    async def _settle(self, running: _Running, task: asyncio.Task[None]) -> None:
+        record, lease = running.record, running.lease
+        logger = log.bind(analysis_id=record.id)
+        error = running.why if task.cancelled() else task.exception()
+        match error:
+            case None:
+                logger.info("analysis finished")
+                self._forget(record.id)
+            case Stop.CANCEL:
+                await self._fail(lease, AnalysisCancelled("the analysis was cancelled"), AnalysisState.CANCELLED)
+            case Stop.DEADLINE:
+                await self._fail(lease, DeadlineExceeded("the deadline passed before the analysis ended"))
+            case Stop.YIELD | Stop.DRAIN | Yielded():
+                reason = error.name if isinstance(error, Stop) else Stop.YIELD.name
+                await self._requeue(lease, reason)
+            case LeaseLost() | Stop.LOST:
+                raise LeaseLost("the lease is lost")
+            case Unavailable() if error.retryable and await self._pause(record.id):
+                logger.warning("analysis waits", reason=error.reason, message=str(error))
+                await self._requeue(lease, error.reason)
+            case DecoderCrashed() | InternalError():
+                logger.error("analysis failed through our fault", reason=error.reason, message=str(error))
+                await self._strike(record, lease, error)
+            case ReelsiftError():
+                logger.info("analysis failed", reason=error.reason, message=str(error))
+                await self._fail(lease, error)
+            case BaseException():
+                logger.error("analysis failed through our fault", exc_info=error)
+                await self._strike(record, lease, InternalError("an internal error ended this analysis"))
+
+    async def _pause(self, analysis_id: str) -> bool:
+        """Wait before the next attempt; False when it has been tried too often without getting on."""
+        segments = (await self._store.get(analysis_id)).segments
+        tries, at, _ = self._pauses.get(analysis_id, (0, segments, 0.0))
+        tries = tries + 1 if at == segments else 1
+        pause = PAUSE_SECONDS[min(tries, len(PAUSE_SECONDS)) - 1]
+        self._pauses[analysis_id] = (tries, segments, time.monotonic() + pause)
+        return tries <= MAX_PAUSES
+
+    async def _strike(self, record: AnalysisRecord, lease: Lease, error: ReelsiftError) -> None:
+        if record.strikes + 1 >= MAX_STRIKES:
+            await self._fail(lease, error, AnalysisState.QUARANTINED)
+        else:
+            await self._parts.commit(lambda: self._store.requeue(lease, reason=error.reason, strike=True))
+
+    async def _requeue(self, lease: Lease, reason: str) -> None:
+        await self._parts.commit(lambda: self._store.requeue(lease, reason=reason))
+
+    async def _fail(self, lease: Lease, error: ReelsiftError, state: AnalysisState = AnalysisState.FAILED) -> None:
+        event = Failed(error.reason, error.grpc_code, str(error), error.retryable, tuple(sorted(error.detail.items())))
+        await self._parts.commit(lambda: self._store.end(lease, event, state))
+        self._forget(lease.analysis_id)
+        self._parts.news.tell(lease.analysis_id)
+        log.info("analysis ended", analysis_id=lease.analysis_id, state=state.value, reason=error.reason)
+
+    def _forget(self, analysis_id: str) -> None:
+        self._service.forget(analysis_id)
+        self._pauses.pop(analysis_id, None)
+        self._outgrow.pop(analysis_id, None)
+
+    async def _keep_time(self, running: _Running) -> None:
+        deadline = running.record.spec.deadline
+        if deadline is not None:
+            await asyncio.sleep(max(0.0, (deadline - datetime.now(UTC)).total_seconds()))
+            running.stop(Stop.DEADLINE)
+
+    async def _beat(self, running: _Running) -> None:
+        """Say that we live, and hear whether the client has cancelled elsewhere."""
+        heard = time.monotonic()
+        while True:
+            await asyncio.sleep(BEAT_SECONDS)
+            try:
+                record = await self._store.beat(running.lease)
+            except LeaseLost:
+                running.stop(Stop.LOST)
+                return
+            except StoreUnavailable:
+                if time.monotonic() - heard > DEAD_SECONDS:
+                    running.stop(Stop.LOST)  # somebody else may be at it by now
+                    return
+                continue
+            heard = time.monotonic()
+            if record.cancel_requested:
+                running.stop(Stop.CANCEL)

@@ -25,7 +25,7 @@ FIVE = Tap(View(40, 40, Fit.LETTERBOX), Sampling(Fraction(5)), 4)
 EACH = Tap(View(128, 96), EVERY_FRAME, 4, reuse=True)
 THREE = Tap(View(96, 72), Sampling(Fraction(3)), 2, reuse=True)
 TAPS = {"every": (ALL, FIVE, THREE), "sparse": (FIVE, THREE), "reuse": (EACH, THREE)}
-NAMES = ("opengop.ts", "hevc-opengop.mkv", "vfr.mkv", "mjpeg.avi", "mpeg4.avi")
+NAMES = ("opengop.ts", "hevc-opengop.mkv", "vfr.mkv", "mpeg4.avi")
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,6 @@ def starts(frames: int, marks: list[LedgerMark], taps: int, dice: random.Random)
     ("name", "taps"),
     [
         *((name, "every") for name in (*NAMES, "damaged.mp4")),
-        ("vfr.mkv", "sparse"),
         ("long.mp4", "sparse"),
         ("stills.mkv", "reuse"),
         ("stills.mp4", "reuse"),

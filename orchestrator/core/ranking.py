@@ -17,7 +17,7 @@ from orchestrator.core.documents import Document
 from orchestrator.core.searching import Match, MatchKind, SearchQuery
 from orchestrator.core.words import Phrase
 
-DEPTH = 400  # best of each ranking that are joined, and so the depth of a search by text or look
+DEPTH = 200  # best of each ranking that are joined, and so the depth of a search by text or look
 LEAST_LIKENESS = 0.25  # cosine of texts below which they share no meaning worth showing
 _K = 60  # of the fusion, as in the paper
 

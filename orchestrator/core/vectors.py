@@ -1,10 +1,12 @@
 """The nearest of many unit vectors, exactly, in a fraction of the time and memory of comparing each in full. Pure.
 
-Every vector is kept with its coordinates rounded to their upper 16 bits (bfloat16, which numpy turns into float32 four
-times as fast as float16), and beside it its first coordinates in a basis fitted to the data (its principal axes). With ``v = p + r``, ``p`` in the span of those axes and ``r`` orthogonal to it, ``q . v`` differs from
-``q_p . v_p`` by at most ``|q_r| |v_r|`` (Cauchy-Schwarz), and the product with the rounded vector from the true one by
-at most the length of what rounding took. So only those whose bound reaches the k-th best are compared in full, in float32, and the
-answer is that of an exhaustive comparison, whatever the basis: a bad one costs time, never a neighbour.
+Every vector is kept with its coordinates rounded to their upper 16 bits (bfloat16, which numpy widens four times as
+fast as float16), and beside it its first coordinates in a basis fitted to the data (its principal axes).
+
+With ``v = p + r``, ``p`` in the span of those axes and ``r`` orthogonal to it, ``q . v`` differs from ``q_p . v_p`` by
+at most ``|q_r| |v_r|`` (Cauchy-Schwarz), and the product with the rounded vector from the true one by at most the
+length of what rounding took. So only those whose bound reaches the k-th best are compared in full, in float32, and
+the answer is that of an exhaustive comparison, whatever the basis: a bad one costs time, never a neighbour.
 """
 
 from __future__ import annotations
@@ -75,7 +77,7 @@ class VectorIndex:
         self._keep_up()
         places = self._candidates(query, count, allowed)
         rows = self._rows[places]
-        cosines = fetch(rows) @ query
+        cosines = _products(fetch(rows), query)
         order = np.lexsort((-rows, -cosines))[:count]
         return rows[order], cosines[order]
 
@@ -96,18 +98,16 @@ class VectorIndex:
     def _upper_bounds(self, query: Floats) -> Floats | None:
         if self._basis is None:
             return None
-        part = self._basis @ query
+        part = _products(self._basis, query)
         rest = np.float32(np.sqrt(max(0.0, float(query @ query - part @ part)) + _SQUARES))
         here = slice(0, self._size)
-        # Not by the BLAS, whose threads would wait for each other beside those of decoders.
-        near: Floats = np.einsum("nd,d->n", self._near[here], part)
-        return near + rest * self._rest[here] + self._lost[here]
+        return _products(self._near[here], part) + rest * self._rest[here] + self._lost[here]
 
     def _in_half(self, places: NDArray[np.intp], query: Floats) -> Floats:
         cosines = np.empty(len(places), np.float32)
         for at in range(0, len(places), _BLOCK):
             here = places[at : at + _BLOCK]
-            cosines[at : at + _BLOCK] = np.einsum("nd,d->n", _widened(self._half[here]), query)
+            cosines[at : at + _BLOCK] = _products(_widened(self._half[here]), query)
         return cosines
 
     def _keep_up(self) -> None:
@@ -145,6 +145,12 @@ class VectorIndex:
         self._rows, self._half = _wider(self._rows, room), _wider(self._half, room)
         self._lost, self._rest = _wider(self._lost, room), _wider(self._rest, room)
         self._near = _wider(self._near, room)
+
+
+def _products(vectors: Floats, query: Floats) -> Floats:
+    """Inner products, without the BLAS: its threads would spin beside those of decoders."""
+    found: Floats = np.einsum("nd,d->n", vectors, query)
+    return found
 
 
 def _rounded(vectors: Floats) -> Halves:

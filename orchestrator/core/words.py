@@ -56,7 +56,7 @@ class Phrase:
     @property
     def stems(self) -> tuple[str, ...]:
         """Their stems."""
-        return tuple(stem(word) for word in self.words)
+        return _stems(self.words)
 
     def within(self, text: str) -> float:
         """How well ``text`` holds the phrase: 1.0 as it is, 0.9 by its stems, 0.0 not at all."""
@@ -79,7 +79,12 @@ def phrases(query: str) -> tuple[Phrase, ...]:
 @lru_cache(maxsize=16384)  # the names of classes come again and again
 def _folded(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     found = words(text)
-    return found, tuple(stem(word) for word in found)
+    return found, _stems(found)
+
+
+@lru_cache(maxsize=4096)
+def _stems(found: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(stem(word) for word in found)
 
 
 def _contains(text: tuple[str, ...], part: tuple[str, ...]) -> bool:

@@ -18,7 +18,7 @@ from orchestrator.adapters.search.writing import SIGNS, signs, vector_text
 from orchestrator.adapters.stores.codec import to_us
 from orchestrator.adapters.stores.database import Database
 from orchestrator.core.documents import Document, class_name
-from orchestrator.core.ranking import Mark
+from orchestrator.core.ranking import DEPTH, Mark
 from orchestrator.core.searching import SearchFilter, SegmentRef
 from orchestrator.core.words import Phrase
 from orchestrator.errors import FailedPrecondition
@@ -26,7 +26,6 @@ from orchestrator.pipeline.search_ports import FoundSegment
 
 Floats = NDArray[np.float32]
 Values = dict[str, object]
-DEPTH = 200  # of each ranking
 _CANDIDATES = 400  # of a look, by the signs of its vector
 
 

@@ -48,6 +48,8 @@ class Reception:
         """
         syncing = asyncio.create_task(self._synchronise())
         writing = asyncio.create_task(self._write(chunks))
+        for task in (syncing, writing):  # one error is told; the other, if there is one, follows from it
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
         try:
             await asyncio.wait({writing, syncing}, return_when=asyncio.FIRST_COMPLETED)
             if not writing.done():

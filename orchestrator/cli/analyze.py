@@ -39,6 +39,9 @@ def analyze(
     tenant: TenantOption = "",
     label: LabelOption = None,
     priority: Annotated[int, typer.Option(min=-1000, max=1000, help="Higher goes first among those that wait.")] = 0,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Compute anew even what an earlier analysis of the same bytes answered.")
+    ] = False,
     report: Annotated[Path | None, typer.Option(dir_okay=False, help="Write a page (HTML) of the results.")] = None,
     triton: Annotated[str | None, typer.Option(help="HOST:PORT of a Triton that runs elsewhere.")] = None,
     model_repository: Annotated[Path | None, typer.Option(help="Folder of the models.")] = None,
@@ -58,7 +61,15 @@ def analyze(
         raise typer.BadParameter("it needs --server, and has nothing to report", param_hint="--detach")
     logs.configure("info" if verbose else "warning")
     here = {"triton": triton, "model_repository": model_repository, "profile_dir": profile_dir}
-    options = AnalysisOptions(profile, names, "", priority, timeout, tenant, labels_of(label))
+    options = AnalysisOptions(
+        profile=profile,
+        analyzers=names,
+        priority=priority,
+        timeout=timeout,
+        tenant=tenant,
+        labels=labels_of(label),
+        ignore_known=fresh,
+    )
     job = _Job(source, options, upload_rate, server, here)
     if dry_run:
         jobs.show_estimate(loop.run(job.estimate()), as_json=as_json)

@@ -58,6 +58,6 @@ def run(server: Server, composite: Film, tmp_path_factory: pytest.TempPathFactor
     """The composite through the default profile."""
     report = tmp_path_factory.mktemp("report") / "report.html"
     before = server.metrics()
-    done = reelsift("analyze", composite.path, "--json", "--server", server.address, "--report", report)
+    done = reelsift("analyze", composite.path, "--json", "--fresh", "--server", server.address, "--report", report)
     assert done.returncode == 0, done.stderr
     return Run(parse(done.stdout.splitlines()), report, before, server.metrics())

@@ -16,7 +16,7 @@ from tests.acceptance.server import Server
 from tests.conftest import Film
 from tests.media.pathology import GOOD
 
-OPTIONS = AnalysisOptions(analyzers=("shots", "labels", "objects"))
+OPTIONS = AnalysisOptions(analyzers=("shots", "labels", "objects"), ignore_known=True)
 
 _unharmed: list[Answer] = []  # the composite when nobody is killed, once for all tests here
 

@@ -18,7 +18,7 @@ from tests.acceptance.server import Server
 from tests.conftest import Film
 from tests.media.pathology import GOOD
 
-OPTIONS = AnalysisOptions(analyzers=("shots", "labels"))
+OPTIONS = AnalysisOptions(analyzers=("shots", "labels"), ignore_known=True)
 PIECE = 64 << 10
 
 _whole: list[Answer] = []  # the composite when nothing is lost, once for all tests here
@@ -40,7 +40,8 @@ from pathlib import Path
 from orchestrator.api.client import AnalysisOptions, connect
 async def main():
     async with connect(sys.argv[1]) as client:
-        async for response in client.analyze_file(Path(sys.argv[2]), AnalysisOptions(analyzers=("shots", "labels"))):
+        options = AnalysisOptions(analyzers=("shots", "labels"), ignore_known=True)
+        async for response in client.analyze_file(Path(sys.argv[2]), options):
             print(response.SerializeToString().hex(), flush=True)
 asyncio.run(main())
 """

@@ -23,6 +23,7 @@ from tests.conftest import Film
 from tests.media import isobmff
 from tests.media.pathology import GOOD
 
+ANEW = AnalysisOptions(ignore_known=True)  # other tests have analysed the same film
 AT_ONCE = 1.0  # seconds within which a stopped analysis has let go of its decoder
 CHUNK = 64 << 10
 WINDOW = 64 << 10  # what HTTP/2 lets a server send to a stream that nobody reads (RFC 9113, 6.9.2)
@@ -43,7 +44,7 @@ async def test_segments_arrive_while_a_faststart_file_is_uploaded_in_real_time(
 
     answer, sent_at_segment = Answer(), []
     began = time.monotonic()
-    async for response in client.analyze_stream(counted(), content_length=composite.nbytes):
+    async for response in client.analyze_stream(counted(), ANEW, content_length=composite.nbytes):
         answer.add(response)
         if response.HasField("segment"):
             sent_at_segment.append(sent)
@@ -67,7 +68,7 @@ async def test_a_file_with_its_index_at_the_end_gives_the_same(
                 copy.mux(packet)
     data = path.read_bytes()
     assert isobmff.find(data, "moov").start > isobmff.find(data, "mdat").start
-    answer = await collect(client.analyze_file(path))
+    answer = await collect(client.analyze_file(path, ANEW))
     assert answer.acknowledged[-1] == len(data)
     assert_same(answer, run.answer)
 
@@ -110,7 +111,7 @@ async def assert_ends_as(client: ReelsiftClient, analysis_id: str, reason: str) 
 
 
 async def test_cancelling_stops_the_work_at_once(server: Server, client: ReelsiftClient, composite: Film) -> None:
-    responses = client.analyze_file(composite.path)
+    responses = client.analyze_file(composite.path, ANEW)
     analysis_id = await begun(responses, server)
     async with connect(server.address) as other:
         await asyncio.wait_for(other.cancel(analysis_id), AT_ONCE)
@@ -124,7 +125,7 @@ async def test_cancelling_stops_the_work_at_once(server: Server, client: Reelsif
 
 async def test_a_deadline_stops_the_work_at_once(server: Server, client: ReelsiftClient, composite: Film) -> None:
     seconds, began = 3.0, time.monotonic()
-    responses = client.analyze_file(composite.path, AnalysisOptions(timeout=seconds))
+    responses = client.analyze_file(composite.path, AnalysisOptions(timeout=seconds, ignore_known=True))
     analysis_id = await begun(responses, server)
     with pytest.raises(ClientError) as caught:
         await collect(responses)
@@ -140,7 +141,7 @@ from pathlib import Path
 from orchestrator.api.client import AnalysisOptions, connect
 async def main():
     async with connect(sys.argv[1]) as client:
-        options = AnalysisOptions(cancel_on_disconnect=True)
+        options = AnalysisOptions(cancel_on_disconnect=True, ignore_known=True)
         async for response in client.analyze_file(Path(sys.argv[2]), options, bytes_per_second=int(sys.argv[3])):
             if response.HasField("started"):
                 print(response.analysis_id, flush=True)
@@ -173,7 +174,7 @@ async def test_an_end_in_the_midst_of_an_upload_is_told_as_what_it_is(
     text = tmp_path / "text.mp4"
     text.write_bytes(b"All work and no play.\n" * 500_000)
     path = composite.path if timeout else text
-    options = AnalysisOptions(analyzers=("keyframe",), timeout=timeout)
+    options = AnalysisOptions(analyzers=("keyframe",), timeout=timeout, ignore_known=True)
     for _ in range(20):
         with pytest.raises(ClientError) as caught:
             await collect(client.analyze_file(path, options, chunk_bytes=4096, bytes_per_second=1e7))
@@ -185,12 +186,12 @@ async def test_stopped_analyses_give_their_memory_back(
 ) -> None:
     """Two of these fill the arena: were its slots lost, those to come would wait for ever."""
     for _ in range(5):
-        responses = client.analyze_file(composite.path)
+        responses = client.analyze_file(composite.path, ANEW)
         analysis_id = await asyncio.wait_for(begun(responses, server), 20)
         await client.cancel(analysis_id)
         await responses.aclose()  # type: ignore[attr-defined]
     server.idle(within=AT_ONCE)
-    answer = await asyncio.wait_for(collect(client.analyze_file(GOOD.build(tmp_path))), 60)
+    answer = await asyncio.wait_for(collect(client.analyze_file(GOOD.build(tmp_path), ANEW)), 60)
     assert not answer.finished.partial
 
 
@@ -201,7 +202,7 @@ async def test_a_reader_that_does_not_read_holds_nobody(
     data = composite.path.read_bytes()
 
     async def requests() -> AsyncIterator[pb.AnalyzeRequest]:
-        config = pb.AnalysisConfig(upload=pb.Upload(), analyzers=["shots", "keyframe", "similarity"])
+        config = pb.AnalysisConfig(upload=pb.Upload(), analyzers=["shots", "keyframe", "similarity"], ignore_known=True)
         yield pb.AnalyzeRequest(config=config)
         for at in range(0, len(data), 1 << 20):
             yield pb.AnalyzeRequest(chunk=pb.UploadChunk(offset=at, data=data[at : at + (1 << 20)]))

@@ -210,11 +210,12 @@ def test_tenant_labels_and_priority_are_passed_on(
 ) -> None:
     client = use(analysis())
     monkeypatch.setenv("REELSIFT_SERVER", "there:2")
-    words = ["--tenant", "t", "--label", "a=1", "--label", "b=x=y", "--priority", "-3"]
+    words = ["--tenant", "t", "--label", "a=1", "--label", "b=x=y", "--priority", "-3", "--fresh"]
     assert runner.invoke(app, ["analyze", str(clip), *words]).exit_code == 0
     ((_, _, options, _),) = client.asked
     assert client.addresses == ["there:2"]
     assert (options.tenant, options.labels, options.priority) == ("t", {"a": "1", "b": "x=y"}, -3)
+    assert options.ignore_known
 
 
 @pytest.mark.parametrize("reachable", [True, False])

@@ -89,7 +89,7 @@ def starts(frames: int, marks: list[LedgerMark], taps: int, dice: random.Random)
     """Marks, with frames below them, each another for each tap; and all the same at, or near, the end."""
     chosen = [dice.choice(marks) for _ in range(2)]
     out = [DecodeStart(tuple(dice.randint(0, mark.counted) for _ in range(taps)), mark) for mark in chosen]
-    return [*out, DecodeStart((frames - dice.choice((0, 9)),) * taps, marks[-1])]
+    return [*out, DecodeStart((max(0, frames - dice.choice((0, 9))),) * taps, marks[-1])]
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ async def run(levels, lost, delays, state=None, look=lambda shots, cuts: None) -
     return cuts
 
 
-def media(draw):
+def scenes(draw):
     """Flat scenes that jump or dissolve into one another, with stretches that stand quite still."""
     levels: list[int] = []
     for length, level, fade in draw(
@@ -67,7 +67,7 @@ def media(draw):
 @settings(max_examples=30, deadline=None)
 @given(st.data())
 def test_from_any_instant_on_the_cuts_are_those_of_the_whole(data):
-    levels = media(data.draw)
+    levels = scenes(data.draw)
     gaps = data.draw(st.lists(st.tuples(st.integers(0, len(levels)), st.integers(1, 60)), max_size=4))
     lost = {index for start, length in gaps for index in range(start, start + length)}
     if len(lost & set(range(len(levels)))) == len(levels):

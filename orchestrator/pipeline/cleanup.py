@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -80,9 +81,10 @@ class Cleaner:
         for removal in removals:
             try:
                 await self._remove(removal)
-            except ReelsiftError as error:
-                kept.append((removal, error.reason))
-                log.warning("cleanup left something", kind=removal.kind, name=removal.name, reason=error.reason)
+            except (ReelsiftError, OSError) as error:
+                reason = _reason(error)
+                kept.append((removal, reason))
+                log.warning("cleanup left something", kind=removal.kind, name=removal.name, reason=reason)
             else:
                 removed.append(removal)
                 log.info("cleaned up", kind=removal.kind, name=removal.name, size=removal.size, why=removal.reason)
@@ -95,8 +97,8 @@ class Cleaner:
         while True:
             try:
                 await self.clean()
-            except ReelsiftError as error:
-                log.warning("cleanup failed", reason=error.reason)
+            except (ReelsiftError, OSError) as error:
+                log.warning("cleanup failed", reason=_reason(error))
             await asyncio.sleep(every)
 
     async def _remove(self, removal: Removal) -> None:
@@ -132,3 +134,7 @@ class Cleaner:
             token = page.next_token
             if not token:
                 return
+
+
+def _reason(error: ReelsiftError | OSError) -> str:
+    return error.reason if isinstance(error, ReelsiftError) else errno.errorcode.get(error.errno or errno.EIO, "EIO")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.adapters.blobs.local import LocalBlobs
+from orchestrator.adapters.search.writing import index_segment
 from orchestrator.adapters.stores.audit import audit
 from orchestrator.adapters.stores.backup import Place, back_up, checked, restore
 from orchestrator.adapters.stores.manifest import NAME, Manifest
@@ -31,7 +32,7 @@ def place(store_target: Target, tmp_path: Path) -> Place:
 @pytest.fixture
 async def folder(store_target: Target, place: Place, tmp_path: Path) -> Path:
     """A backup of a furnished store."""
-    async with open_store(store_target) as store:
+    async with open_store(store_target, indexers=(index_segment,)) as store:
         await furnish(store, place)
         manifest = await back_up(place, tmp_path / "backup")  # while it is open
     assert manifest.missing == ()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import os
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -145,6 +147,29 @@ async def test_what_came_into_use_meanwhile_stays(store: SqlAnalysisStore, place
     cleaned = await late.clean()
     assert [(removal.kind, reason) for removal, reason in cleaned.kept] == [(Kind.UPLOADS, AnalysisNotEnded.reason)]
     assert (place.uploads / "uploaded").read_bytes() == b"old"
+
+
+class Unruly(LocalBlobs):
+    """Uploads of which one cannot be removed."""
+
+    async def delete(self, key: str) -> None:
+        if key == "bad":
+            raise PermissionError(errno.EACCES, "refused")
+        await super().delete(key)
+
+
+async def test_what_cannot_be_removed_holds_up_nothing_else(store: SqlAnalysisStore, place: Place) -> None:
+    for name in ("another", "bad", "common"):
+        (place.uploads / name).touch()
+        os.utime(place.uploads / name, (0, 0))
+    unruly = Cleaner(store, SqlPast(store.database), place.blobs, Unruly(place.uploads))
+    cleaning = asyncio.create_task(unruly.run(every=0.01))
+    while (place.uploads / "common").exists():
+        await asyncio.sleep(0.01)
+    assert not cleaning.done()
+    cleaning.cancel()
+    [(removal, reason)] = (await unruly.clean()).kept
+    assert (removal.name, reason) == ("bad", "EACCES")
 
 
 async def test_artifacts_of_a_running_analysis_cannot_be_dropped(store: SqlAnalysisStore) -> None:

@@ -6,27 +6,15 @@ import asyncio
 import hashlib
 import json
 import os
-import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.integration.http.conftest import Running, serving
+from tests.integration.http.conftest import serving
+from tests.support.curl import curl
 
 API = "/api/v1"
 SIZE = 3_000_000
-
-
-async def curl(running: Running, *arguments: str) -> tuple[int, str]:
-    """Exit status and output of curl."""
-    program = shutil.which("curl")
-    assert program, "curl is missing: apt-get install curl"
-    process = await asyncio.create_subprocess_exec(
-        program, "--silent", "--show-error", "--max-time", "20", *arguments, stdout=asyncio.subprocess.PIPE
-    )
-    out, _ = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, out.decode()
 
 
 @pytest.fixture
@@ -41,7 +29,6 @@ async def test_upload_follow_and_search(film: Path) -> None:
     async with serving(port=True) as running:
         base = f"http://{running.address}{API}"
         code, out = await curl(
-            running,
             *("--header", "Content-Type: application/json"),
             *("--data", json.dumps({"config": {"upload": {"contentLength": SIZE}, "requestId": "r-1"}})),
             f"{base}/analyses",
@@ -50,7 +37,7 @@ async def test_upload_follow_and_search(film: Path) -> None:
         name = json.loads(out)["analysis"]["analysisId"]
         job = running.analyses[name]
 
-        following = asyncio.create_task(curl(running, "--no-buffer", f"{base}/analyses/{name}/events"))
+        following = asyncio.create_task(curl("--no-buffer", f"{base}/analyses/{name}/events"))
 
         # The first try breaks in the midst: the disk is slow, and curl is killed
         job.delay = 0.02
@@ -68,13 +55,12 @@ async def test_upload_follow_and_search(film: Path) -> None:
         job.delay = 0.0
 
         # The second goes on where the server says
-        code, out = await curl(running, "--head", f"{base}/analyses/{name}/media")
+        code, out = await curl("--head", f"{base}/analyses/{name}/media")
         headers = dict(line.lower().split(": ", 1) for line in out.splitlines() if ": " in line)
         offset = int(headers["upload-offset"])
         assert SIZE // 4 <= offset < SIZE
         assert headers["upload-complete"] == "?0"
         code, out = await curl(
-            running,
             *("--continue-at", str(offset), "--upload-file", str(film)),
             *("--write-out", "\n%{http_code} %{size_upload}"),
             f"{base}/analyses/{name}/media",
@@ -90,23 +76,19 @@ async def test_upload_follow_and_search(film: Path) -> None:
             *["event: segment"] * 3,
             "event: finished",
         ]
-        code, rest = await curl(
-            running, "--no-buffer", "--header", "Last-Event-ID: 3", f"{base}/analyses/{name}/events"
-        )
+        code, rest = await curl("--no-buffer", "--header", "Last-Event-ID: 3", f"{base}/analyses/{name}/events")
         assert [line for line in rest.splitlines() if line.startswith("id: ")] == ["id: 4", "id: 5"]
 
         code, out = await curl(
-            running, "--get", "--data-urlencode", "query=a line", "--data", "filter.min_score=0.5", f"{base}/search"
+            "--get", "--data-urlencode", "query=a line", "--data", "filter.min_score=0.5", f"{base}/search"
         )
         assert json.loads(out)["hits"][0]["reasons"][0]["matched"] == "a line"
 
         picture = film.with_suffix(".jpg")
-        code, out = await curl(
-            running, "--fail", "--output", str(picture), f"{base}/analyses/{name}/segments/1/thumbnail"
-        )
+        code, out = await curl("--fail", "--output", str(picture), f"{base}/analyses/{name}/segments/1/thumbnail")
         assert code == 0
         assert picture.read_bytes().startswith(b"\xff\xd8")
-        code, out = await curl(running, "--fail", f"{base}/analyses/{name}/export?format=csv")
+        code, out = await curl("--fail", f"{base}/analyses/{name}/export?format=csv")
         assert (code, out) == (0, "first,second")
 
 
@@ -115,7 +97,6 @@ async def test_a_refused_upload_is_not_sent(film: Path) -> None:
     async with serving(port=True) as running:
         name = await running.uploading()
         code, out = await curl(
-            running,
             *("--continue-at", "1000", "--upload-file", str(film), "--expect100-timeout", "10"),
             *("--header", "Expect: 100-continue", "--write-out", "\n%{http_code} %{size_upload}"),
             f"http://{running.address}{API}/analyses/{name}/media",

@@ -5,10 +5,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import re
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -19,18 +16,9 @@ from orchestrator.core.jobs import AnalysisRecord, AnalysisSpec
 from orchestrator.core.results import AnalysisEvent
 from tests.integration.http.conftest import serving
 from tests.integration.http.scripted import CANCELLED, ScriptedAnalyses
+from tests.support.schemathesis import cases, schemathesis
 
 EXAMPLES = int(os.environ.get("REELSIFT_SCHEMATHESIS_EXAMPLES", "6"))
-
-CHECKS = (
-    "not_a_server_error",
-    "status_code_conformance",
-    "content_type_conformance",
-    "response_headers_conformance",
-    "response_schema_conformance",
-    "unsupported_method",
-    "allow_header_conformance",
-)
 
 CONFIG = """
 [dictionaries.analyses]
@@ -76,35 +64,15 @@ class Endless(ScriptedAnalyses):
         yield b"{}"
 
 
-async def run(address: str, folder: Path, *arguments: str) -> tuple[int, str]:
-    """Exit status and output of schemathesis."""
-    config = folder / "schemathesis.toml"
-    config.write_text(CONFIG)
-    program = Path(sys.executable).parent / "schemathesis"
-    process = await asyncio.create_subprocess_exec(
-        *(str(program), "--config-file", str(config), "run", f"http://{address}/api/v1/openapi.json"),
-        *("--checks", ",".join(CHECKS), "--generation-deterministic", "--no-color", "--request-timeout", "10"),
-        *arguments,
-        cwd=folder,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    out, _ = await process.communicate()
-    return process.returncode or 0, out.decode()
-
-
 @pytest.mark.timeout(600)
 async def test_no_request_breaks_the_server_or_its_word(tmp_path: Path) -> None:
     async with serving(Endless(), port=True) as running:
         await running.analysed()
         await running.uploading()
         await running.uploading()
-        status, told = await run(running.address, tmp_path, "--max-examples", str(EXAMPLES))
+        status, told = await schemathesis(running.address, tmp_path, CONFIG, "--max-examples", str(EXAMPLES))
     assert status == 0, told
-    cases = re.search(r"(\d+) generated, (\d+) passed", told)
-    assert cases is not None, told
-    assert cases[1] == cases[2]
-    assert int(cases[1]) > 500
+    assert cases(told) > 500
 
 
 async def test_it_would_find_a_server_error(tmp_path: Path) -> None:
@@ -112,6 +80,6 @@ async def test_it_would_find_a_server_error(tmp_path: Path) -> None:
         running.analyses.refusal = KeyError("a fault")
         chosen = ("--max-examples", "1", "--phases", "fuzzing", "--include-operation-id", "ListAnalyses")
         with structlog.testing.capture_logs():
-            status, told = await run(running.address, tmp_path, *chosen)
+            status, told = await schemathesis(running.address, tmp_path, CONFIG, *chosen)
     assert status == 1, told
     assert "Server error" in told

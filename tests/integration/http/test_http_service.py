@@ -5,21 +5,25 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import httpx
+import structlog
 
 from orchestrator.adapters.frames.arena import Arena
 from orchestrator.app import running_app
 from orchestrator.ports import Inference
 from orchestrator.settings import Settings
-
 from tests.media.synth import plain
 from tests.support.curl import curl
 from tests.support.ort_inference import OrtInference
+from tests.support.schemathesis import cases, schemathesis
 
+EXAMPLES = os.environ.get("REELSIFT_SCHEMATHESIS_EXAMPLES", "6")
 
 
 @asynccontextmanager
@@ -29,13 +33,13 @@ async def in_process(settings: Settings, arena: Arena) -> AsyncIterator[Inferenc
 
 
 @asynccontextmanager
-async def service(folder: Path, http: str) -> AsyncIterator[None]:
+async def service(folder: Path, http: str, roots: tuple[Path, ...] = ()) -> AsyncIterator[None]:
     """The whole service."""
     settings = Settings(
         listen=f"unix:{folder}/grpc",
         http_listen=http,
         data_dir=folder / "data",
-        roots=(folder,),
+        roots=roots,
         decode_threads=1,
         arena_bytes=64 << 20,
         drain_seconds=0.0,
@@ -101,3 +105,38 @@ async def test_curl_alone_uploads_follows_and_searches(tmp_path: Path) -> None:
             assert json.loads(await call("--request", "POST", f"{url}:cancel")) == {}, "what has ended stays as it is"
             assert json.loads(await call("--request", "DELETE", url)) == {}
             assert "NOT_FOUND" in (await curl("--unix-socket", sock, url))[1]
+
+
+KNOWN = """
+[dictionaries.analyses]
+values = [{ids}]
+
+[dictionaries.paths]
+values = ["{path}"]
+
+[parameters]
+"path.analysis_id" = {{ dictionary = "analyses", probability = 1.0 }}
+"body.config.path" = {{ dictionary = "paths", probability = 0.7 }}
+"""
+
+
+async def test_no_request_breaks_the_service_or_its_word(tmp_path: Path) -> None:
+    """Deletion is left out: it would leave nothing to ask for."""
+    film = tmp_path / "film.mp4"
+    film.write_bytes(plain())
+    with tempfile.TemporaryDirectory() as name, structlog.testing.capture_logs() as logs:
+        async with service(Path(name), "127.0.0.1:0", roots=(tmp_path,)):
+            address = next(each["address"] for each in logs if each["event"] == "http.listening")
+            ids = []
+            async with httpx.AsyncClient(base_url=f"http://{address}/api/v1") as client:
+                for _ in range(2):
+                    config = {"path": str(film), "analyzers": ["keyframe"]}
+                    made = (await client.post("/analyses", json={"config": config})).json()
+                    ids.append(made["analysis"]["analysisId"])
+                    await client.get(f"/analyses/{ids[-1]}/events")
+            known = KNOWN.format(ids=", ".join(map(json.dumps, ids)), path=film)
+            chosen = ("--phases", "fuzzing", "--max-examples", EXAMPLES, "--exclude-operation-id", "DeleteAnalysis")
+            status, told = await schemathesis(address, tmp_path, known, *chosen)
+    surprises = [each for each in logs if each["event"] == "http.unexpected_error"]
+    assert (status, surprises) == (0, []), told
+    assert cases(told) > 50

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from orchestrator.api.http.errors import JSON, MethodNotAllowed, UnknownRoute, error_response
 from orchestrator.api.http.openapi import document
 from orchestrator.api.http.operations import Operation, Result, Services
-from orchestrator.api.http.routes import OPERATIONS, PREFIX
+from orchestrator.api.http.routes import OPERATIONS, PREFIX, PROBES
 from orchestrator.api.http.unary import path_parameters
 from orchestrator.errors import InvalidRequest, ReelsiftError
 
@@ -98,7 +98,7 @@ def _check_query(request: Request, operation: Operation) -> None:
 
 
 class _Boundary:
-    """Logs each request once, when it ends, and turns its exception into an answer."""
+    """Logs each request once, when it ends (probes, which come all day, in debug logs alone), and turns its exception into an answer."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -124,7 +124,8 @@ class _Boundary:
             if not status:  # else uvicorn breaks the connection off, so that nobody takes the half for the whole
                 await error_response(error)(scope, receive, watched)
         finally:
-            log.info(
+            tell = log.debug if scope["path"] in PROBES else log.info
+            tell(
                 "http.call",
                 method=scope["method"],
                 path=scope["path"],

@@ -33,6 +33,7 @@ from orchestrator.errors import (
 )
 
 PREFIX = "/api/v1"
+PROBES = ("/healthz", "/readyz")
 _ONE = f"{PREFIX}/analyses/{{analysis_id}}"
 
 _ID = path_parameter("analysis_id")
@@ -266,7 +267,7 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation(
         "GET",
-        "/healthz",
+        PROBES[0],
         "Live",
         "Whether the process lives.",
         health.live,
@@ -274,7 +275,7 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation(
         "GET",
-        "/readyz",
+        PROBES[1],
         "Ready",
         "Whether the service has what it needs.",
         health.ready,

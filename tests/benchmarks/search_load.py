@@ -26,7 +26,7 @@ _INDEXES = (
     "ix_search_segments_words",
     "ix_search_segments_classes",
     "ix_search_meanings_vector",
-    "ix_search_looks_signs",
+    "ix_search_looks_vector",
 )
 _COPY_HEAD = b"PGCOPY\n\xff\r\n\x00" + struct.pack("!ii", 0, 0)
 _COPY_END = struct.pack("!h", -1)
@@ -73,15 +73,13 @@ def drop_indexes(connection: psycopg.Connection[Any]) -> dict[str, str]:
 def load_postgres(database: Database, connection: psycopg.Connection[Any], chunk: Chunk) -> None:
     """Insert a chunk; row numbers are those of the segments, from 1."""
     database.write_now(lambda sql: _insert_analyses(sql, chunk))
-    columns = (
-        "id, analysis_id, number, start_ns, end_ns, time_base, moderation, has_face, document, words, classes, scores"
-    )
+    columns = "id, analysis_id, number, tenant, create_us, start_ns, end_ns, time_base, moderation, has_face, document, words, classes, scores"
     with connection.cursor() as cursor:
         with cursor.copy(f"COPY search_segments ({columns}) FROM STDIN") as copy:
             for row, document in _rows(chunk):
                 copy.write_row(
                     (
-                        *(row[name] for name in ("id", "analysis_id", "number")),
+                        *(row[name] for name in ("id", "analysis_id", "number", "tenant", "create_us")),
                         0,
                         row["end_ns"],
                         "1/1000000000",
@@ -93,15 +91,14 @@ def load_postgres(database: Database, connection: psycopg.Connection[Any], chunk
                 )
         ids = np.arange(chunk.first + 1, chunk.first + 1 + len(chunk.documents))
         with cursor.copy("COPY search_meanings (segment_id, space, vector) FROM STDIN (FORMAT binary)") as copy:
-            copy.write(_COPY_HEAD + _records(ids, chunk.meanings, None) + _COPY_END)
-        signs = chunk.looks > chunk.looks.mean(axis=1, keepdims=True)
-        with cursor.copy("COPY search_looks (segment_id, space, vector, signs) FROM STDIN (FORMAT binary)") as copy:
-            copy.write(_COPY_HEAD + _records(ids, chunk.looks, signs) + _COPY_END)
+            copy.write(_COPY_HEAD + _records(ids, chunk.meanings) + _COPY_END)
+        with cursor.copy("COPY search_looks (segment_id, space, vector) FROM STDIN (FORMAT binary)") as copy:
+            copy.write(_COPY_HEAD + _records(ids, chunk.looks) + _COPY_END)
     connection.commit()
 
 
-def _records(ids: NDArray[np.int64], vectors: NDArray[np.float32], signs: NDArray[np.bool_] | None) -> bytes:
-    """Rows as binary COPY reads them: (id, space, halfvec [, bit])."""
+def _records(ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> bytes:
+    """Rows as binary COPY reads them: (id, space, halfvec)."""
     dims = vectors.shape[1]
     fields: list[Any] = [
         ("fields", ">i2"),
@@ -111,14 +108,10 @@ def _records(ids: NDArray[np.int64], vectors: NDArray[np.float32], signs: NDArra
         ("space", f"S{len(SPACE)}"),
     ]
     fields += [("vector_size", ">i4"), ("dims", ">i2"), ("unused", ">i2"), ("vector", ">f2", (dims,))]
-    if signs is not None:
-        fields += [("signs_size", ">i4"), ("bits", ">i4"), ("signs", "u1", (dims // 8,))]
     rows = np.zeros(len(ids), fields)
-    rows["fields"], rows["id_size"], rows["id"] = 3 if signs is None else 4, 8, ids
+    rows["fields"], rows["id_size"], rows["id"] = 3, 8, ids
     rows["space_size"], rows["space"] = len(SPACE), SPACE.encode()
     rows["vector_size"], rows["dims"], rows["vector"] = 4 + 2 * dims, dims, vectors
-    if signs is not None:
-        rows["signs_size"], rows["bits"], rows["signs"] = 4 + dims // 8, dims, np.packbits(signs, axis=1)
     return rows.tobytes()
 
 
@@ -175,6 +168,8 @@ def _rows(chunk: Chunk) -> Iterator[tuple[dict[str, Any], Document]]:
                 "id": number + 1,
                 "analysis_id": f"a{number // PER_ANALYSIS}",
                 "number": number % PER_ANALYSIS,
+                "tenant": f"t{number // PER_ANALYSIS % TENANTS}",
+                "create_us": number // PER_ANALYSIS * 1_000_000,
                 "end_ns": int(chunk.durations[at]),
                 "moderation": document.moderation,
                 "has_face": document.has_face,

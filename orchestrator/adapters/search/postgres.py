@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, text
 
 from orchestrator.adapters.search import tables
-from orchestrator.adapters.search.writing import SIGNS, signs, vector_text
+from orchestrator.adapters.search.writing import vector_text
 from orchestrator.adapters.stores.codec import to_us
 from orchestrator.adapters.stores.database import Database
 from orchestrator.core.documents import Document, class_name
@@ -26,7 +26,6 @@ from orchestrator.pipeline.search_ports import FoundSegment
 
 Floats = NDArray[np.float32]
 Values = dict[str, object]
-_CANDIDATES = 400  # of a look, by the signs of its vector
 
 
 class PostgresSearchIndex:
@@ -51,6 +50,7 @@ class PostgresSearchIndex:
         clause, values = _clause(where, mark)
 
         def work(sql: Connection) -> Mapping[int, Document]:
+            _plan_anew(sql)
             rows: dict[int, None] = {}
 
             def take(condition: str, **more: object) -> None:
@@ -60,10 +60,14 @@ class PostgresSearchIndex:
                 found = sql.execute(text(query), {**values, **more, "limit": DEPTH}).scalars()
                 rows.update(dict.fromkeys(found))
 
-            if len(asked) == 1 and (name := class_name(" ".join(asked[0].words))):
-                for tenth in range(9, -1, -1):
-                    if len(rows) < DEPTH:
-                        take("s.classes @> CAST(:class AS text[])", **{"class": [f"{name}@{tenth}"]})
+            if len(asked) == 1:
+                name = class_name(" ".join(asked[0].words))
+                take("s.classes @> CAST(:class AS text[])", **{"class": [f"{name}@0"]})
+                if len(rows) == DEPTH:  # there are more: those with the highest scores instead
+                    rows.clear()
+                    for tenth in range(9, -1, -1):
+                        if len(rows) < DEPTH:
+                            take("s.classes @> CAST(:class AS text[])", **{"class": [f"{name}@{tenth}"]})
             for operator in (" & ", " | "):
                 if len(rows) < DEPTH:
                     take("s.words @@ CAST(:asked AS tsquery)", asked=operator.join(map(_tsquery, asked)))
@@ -80,21 +84,11 @@ class PostgresSearchIndex:
             " ORDER BY v.vector <#> CAST(:vector AS halfvec(384)) LIMIT :limit"
         )
         values |= {"space": space, "vector": vector_text(vector), "meanings": mark.meanings, "limit": DEPTH}
-        return await self._database.read(lambda sql: _nearest(sql, query, values, DEPTH))
+        return await self._database.read(lambda sql: _nearest(sql, query, values))
 
     async def look(self, like: SegmentRef, where: SearchFilter, mark: Mark) -> Mapping[int, float]:
         """See the port."""
         clause, values = _clause(where, mark)
-        rows = f"FROM search_looks v {_join(where)} WHERE v.space = :space AND v.segment_id <> :row AND"
-        exact = (
-            f"SELECT v.segment_id, -(v.vector <#> CAST(:vector AS halfvec)) AS cosine {rows} vector_dims(v.vector) = :dims"
-            f" AND {_for_vectors(where, clause)} ORDER BY 2 DESC LIMIT :limit"
-        )
-        by_signs = (
-            f"WITH near AS MATERIALIZED (SELECT v.segment_id, v.vector {rows} {_for_vectors(where, clause)}"
-            " ORDER BY v.signs <~> CAST(:signs AS bit(1280)) LIMIT :candidates)"
-            " SELECT segment_id, -(vector <#> CAST(:vector AS halfvec)) AS cosine FROM near ORDER BY 2 DESC LIMIT :limit"
-        )
 
         def work(sql: Connection) -> Mapping[int, float]:
             row = tables.row_of(sql, like)
@@ -102,11 +96,16 @@ class PostgresSearchIndex:
             found = sql.execute(stored, {"row": row}).one_or_none()
             if found is None:
                 raise FailedPrecondition("this segment has no image vector: the analyzer `similarity` did not run")
-            vector = np.array(found.vector[1:-1].split(","), np.float32)
-            asked = {**values, "row": row, "space": found.space, "vector": found.vector, "limit": DEPTH}
-            if len(vector) != SIGNS:
-                return _nearest(sql, exact, {**asked, "dims": len(vector)}, DEPTH)
-            return _nearest(sql, by_signs, {**asked, "signs": signs(vector), "candidates": _CANDIDATES}, _CANDIDATES)
+            size = found.vector.count(",") + 1
+            nearness = f"CAST(v.vector AS halfvec({size})) <#> CAST(:vector AS halfvec({size}))"
+            query = (
+                f"SELECT v.segment_id, -({nearness}) AS cosine FROM search_looks v {_join(where)}"
+                f" WHERE vector_dims(v.vector) = {size} AND v.space = :space AND v.segment_id <> :row"
+                f" AND {_for_vectors(where, clause)} ORDER BY {nearness} LIMIT :limit"
+            )
+            return _nearest(
+                sql, query, {**values, "row": row, "space": found.space, "vector": found.vector, "limit": DEPTH}
+            )
 
         return await self._database.read(work)
 
@@ -149,11 +148,17 @@ class PostgresSearchIndex:
         return await self._database.write(lambda sql: tables.put_back(sql, space))
 
 
-def _nearest(sql: Connection, query: str, values: Values, width: int) -> dict[int, float]:
-    """Run a query over vectors: walk ``width`` neighbours, and on while the filter leaves fewer than are wanted."""
-    sql.execute(text(f"SET LOCAL hnsw.ef_search = {width}"))
+def _nearest(sql: Connection, query: str, values: Values) -> dict[int, float]:
+    """Run a query over vectors: walk ``DEPTH`` neighbours, and on while the filter leaves fewer than are wanted."""
+    _plan_anew(sql)
+    sql.execute(text(f"SET LOCAL hnsw.ef_search = {DEPTH}"))
     sql.execute(text("SET LOCAL hnsw.iterative_scan = relaxed_order"))
     return {row.segment_id: row.cosine for row in sql.execute(text(query), values)}
+
+
+def _plan_anew(sql: Connection) -> None:
+    """How common a word or class is decides how to find it, so no plan is kept for the next one."""
+    sql.execute(text("SET LOCAL plan_cache_mode = force_custom_plan"))
 
 
 def _tsquery(phrase: Phrase) -> str:
@@ -174,18 +179,19 @@ def _clause(where: SearchFilter, mark: Mark) -> tuple[str, Values]:
     if where.analysis_ids:
         parts.append("s.analysis_id = ANY(CAST(:analysis_ids AS text[]))")
         values["analysis_ids"] = list(where.analysis_ids)
-    of_analysis: list[str] = []
-    for column, operator, value in (
-        ("tenant", "=", where.tenant),
-        ("create_us", ">=", None if where.created_after is None else to_us(where.created_after)),
-        ("create_us", "<", None if where.created_before is None else to_us(where.created_before)),
+    for name, condition, value in (
+        ("tenant", "s.tenant = :tenant", where.tenant),
+        ("created_after", "s.create_us >= :created_after", where.created_after and to_us(where.created_after)),
+        ("created_before", "s.create_us < :created_before", where.created_before and to_us(where.created_before)),
+        ("has_face", "s.has_face = :has_face", where.has_face),
+        ("min_moderation", "s.moderation >= CAST(:min_moderation AS real)", where.min_moderation),
+        ("max_moderation", "s.moderation <= CAST(:max_moderation AS real)", where.max_moderation),
+        ("min_duration", "s.end_ns - s.start_ns >= :min_duration", where.min_duration_ns),
+        ("max_duration", "s.end_ns - s.start_ns <= :max_duration", where.max_duration_ns),
     ):
         if value is not None:
-            name = f"analysis_{len(of_analysis)}"
-            of_analysis.append(f"a.{column} {operator} :{name}")
+            parts.append(condition)
             values[name] = value
-    if of_analysis:
-        parts.append(f"EXISTS (SELECT 1 FROM analyses a WHERE a.id = s.analysis_id AND {' AND '.join(of_analysis)})")
     for at, (label, value) in enumerate(where.labels):
         parts.append(
             "EXISTS (SELECT 1 FROM labels l WHERE l.analysis_id = s.analysis_id"
@@ -201,16 +207,4 @@ def _clause(where: SearchFilter, mark: Mark) -> tuple[str, Values]:
             parts.append(f"CAST(s.scores ->> :class_{at} AS real) >= CAST(:min_score AS real)")
             values[f"class_{at}"] = name
         values["min_score"] = where.min_score
-    if where.has_face is not None:
-        parts.append("s.has_face = :has_face")
-        values["has_face"] = where.has_face
-    for name, condition, value in (
-        ("min_moderation", "s.moderation >= CAST(:min_moderation AS real)", where.min_moderation),
-        ("max_moderation", "s.moderation <= CAST(:max_moderation AS real)", where.max_moderation),
-        ("min_duration", "s.end_ns - s.start_ns >= :min_duration", where.min_duration_ns),
-        ("max_duration", "s.end_ns - s.start_ns <= :max_duration", where.max_duration_ns),
-    ):
-        if value is not None:
-            parts.append(condition)
-            values[name] = value
     return " AND ".join(parts), values

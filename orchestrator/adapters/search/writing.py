@@ -15,7 +15,6 @@ from orchestrator.core.results import Segment, Started
 from orchestrator.core.timeline import pts_to_ns
 from orchestrator.core.words import stems
 
-SIGNS = 1280  # dimensions of the vectors whose signs PostgreSQL indexes; others are compared one by one
 _TEXT_LIMIT = 16_000  # positions of a tsvector end there
 
 log = structlog.get_logger(__name__)
@@ -32,6 +31,8 @@ def index_segment(connection: Connection, analysis: RowMapping, segment: Segment
     values: dict[str, object] = {
         "analysis_id": analysis["id"],
         "number": segment.index,
+        "tenant": analysis["tenant"],
+        "create_us": analysis["create_us"],
         "start_ns": start,
         "end_ns": end,
         "time_base": str(media.time_base),
@@ -76,11 +77,6 @@ def class_terms(document: Document) -> list[str]:
     return terms
 
 
-def signs(look: np.ndarray[tuple[int], np.dtype[np.float32]]) -> str:
-    """Which coordinates lie above the vector's own mean, as bits: image features are all positive."""
-    return "".join("1" if above else "0" for above in look > look.mean())
-
-
 def vector_text(vector: Iterable[float]) -> str:
     """A vector as pgvector reads it."""
     return "[" + ",".join(f"{value:.8g}" for value in vector) + "]"
@@ -111,8 +107,9 @@ def _into_postgres(connection: Connection, values: dict[str, object], document: 
     row = connection.execute(
         text(
             "INSERT INTO search_segments"
-            " (analysis_id, number, start_ns, end_ns, time_base, moderation, has_face, document, words, classes, scores)"
-            " VALUES (:analysis_id, :number, :start_ns, :end_ns, :time_base, :moderation, :has_face, :document,"
+            " (analysis_id, number, tenant, create_us, start_ns, end_ns, time_base, moderation, has_face, document, words,"
+            " classes, scores) VALUES"
+            " (:analysis_id, :number, :tenant, :create_us, :start_ns, :end_ns, :time_base, :moderation, :has_face, :document,"
             " CAST(:words AS tsvector), CAST(:classes AS text[]), CAST(:scores AS jsonb)) RETURNING id"
         ),
         {
@@ -123,18 +120,11 @@ def _into_postgres(connection: Connection, values: dict[str, object], document: 
         },
     ).scalar_one()
     if look := _usable(document.look):
-        vector = np.asarray(look.vector, np.float32)
         connection.execute(
             text(
-                "INSERT INTO search_looks (segment_id, space, vector, signs)"
-                " VALUES (:row, :space, CAST(:vector AS halfvec), CAST(:signs AS bit(1280)))"
+                "INSERT INTO search_looks (segment_id, space, vector) VALUES (:row, :space, CAST(:vector AS halfvec))"
             ),
-            {
-                "row": row,
-                "space": look.space,
-                "vector": vector_text(vector),
-                "signs": signs(vector) if len(vector) == SIGNS else None,
-            },
+            {"row": row, "space": look.space, "vector": vector_text(look.vector)},
         )
     return int(row)
 

@@ -90,6 +90,8 @@ def test_every_filter_is_asked_for(client: FakeClient) -> None:
             "createdBefore": "2026-01-02T03:04:05Z",
         },
         "pageSize": 2,
+        "query": "",
+        "pageToken": "",
     }
 
 

@@ -109,7 +109,7 @@ def finish(
         raise InternalError(f"a {type(event).__name__} does not end an analysis as {state}")
     if succeeded and row["started"] is None:
         raise InternalError("an analysis that never started cannot succeed")
-    analysis_id, position = row["id"], row["last_sequence"] + 1
+    analysis_id, position = row["id"], int(row["last_sequence"]) + 1
     change(
         connection,
         analysis_id,

@@ -113,7 +113,7 @@ segments = Table(
     Column("thumbnail", Text),  # which frame it shows and its size; the JPEG is an artifact
 )
 
-annotations = Table(
+annotation_rows = Table(
     "annotations",
     METADATA,
     Column("analysis_id", Text, primary_key=True),

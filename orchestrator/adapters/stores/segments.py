@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, Row, insert, select
+from sqlalchemy import Connection, Row, Table, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from orchestrator.adapters.stores.codec import (
@@ -18,15 +19,24 @@ from orchestrator.adapters.stores.codec import (
     encode_value,
     to_us,
 )
-from orchestrator.adapters.stores.schema import annotations, artifacts, model_versions, segments
+from orchestrator.adapters.stores.schema import annotation_rows, artifacts, model_versions, segments
 from orchestrator.core.results import Annotation, At, ModelVersion, Segment, Thumbnail
 from orchestrator.core.timeline import Interval
 
 THUMBNAIL = "THUMBNAIL"
 """Kind of an artifact: the JPEG of a segment."""
 
-_Place = tuple[At, int, int]  # which frame a thumbnail shows, its width and height
-_INSERT = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+_Insert = Callable[[Table], sqlite.Insert | postgresql.Insert]
+_INSERT: Mapping[str, _Insert] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+
+
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    """What a thumbnail is, but for its bytes."""
+
+    at: At
+    width: int
+    height: int
 
 
 def write_segment(connection: Connection, analysis_id: str, segment: Segment, now: datetime) -> None:
@@ -40,7 +50,7 @@ def write_segment(connection: Connection, analysis_id: str, segment: Segment, no
         "start_pts": interval.start_pts,
         "end_pts": interval.end_pts,
         "final": segment.final,
-        "thumbnail": thumbnail and encode(_Place, (thumbnail.at, thumbnail.width, thumbnail.height)),
+        "thumbnail": thumbnail and encode(_Picture, _Picture(thumbnail.at, thumbnail.width, thumbnail.height)),
     }
     connection.execute(insert(segments).values(row))
     if segment.annotations:
@@ -48,7 +58,7 @@ def write_segment(connection: Connection, analysis_id: str, segment: Segment, no
         rows = [
             _annotation_row(analysis_id, segment.index, at, each, ids) for at, each in enumerate(segment.annotations)
         ]
-        connection.execute(insert(annotations), rows)
+        connection.execute(insert(annotation_rows), rows)
     if thumbnail is not None:
         write_thumbnail(connection, analysis_id, segment.index, thumbnail.jpeg, now)
 
@@ -141,9 +151,13 @@ def read_segments(connection: Connection, analysis_id: str, first: int, limit: i
 
 def _read_annotations(connection: Connection, analysis_id: str, first: int, end: int) -> dict[int, list[Annotation]]:
     query = (
-        select(annotations)
-        .where(annotations.c.analysis_id == analysis_id, annotations.c.segment >= first, annotations.c.segment < end)
-        .order_by(annotations.c.segment, annotations.c.position)
+        select(annotation_rows)
+        .where(
+            annotation_rows.c.analysis_id == analysis_id,
+            annotation_rows.c.segment >= first,
+            annotation_rows.c.segment < end,
+        )
+        .order_by(annotation_rows.c.segment, annotation_rows.c.position)
     )
     models = {number: model for model, number in _known_models(connection).items()}
     found: dict[int, list[Annotation]] = defaultdict(list)
@@ -162,8 +176,8 @@ def _annotation(row: Row[tuple[object, ...]], models: Mapping[int, ModelVersion]
     )
 
 
-def _thumbnail(place: str | None, jpeg: bytes | None) -> Thumbnail | None:
-    if place is None or jpeg is None:
+def _thumbnail(picture: str | None, jpeg: bytes | None) -> Thumbnail | None:
+    if picture is None or jpeg is None:
         return None
-    at, width, height = decode(_Place, place)
-    return Thumbnail(jpeg, at, width, height)
+    known = decode(_Picture, picture)
+    return Thumbnail(jpeg, known.at, known.width, known.height)

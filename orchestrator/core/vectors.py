@@ -12,10 +12,12 @@ the answer is that of an exhaustive comparison, whatever the basis: a bad one co
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+S = TypeVar("S", bound=np.generic)
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
 Halves = NDArray[np.uint16]
@@ -169,7 +171,7 @@ def _kth(values: Floats, count: int) -> np.float32:
     return np.float32(-np.partition(-values, count - 1)[count - 1])
 
 
-def _wider(array: NDArray[np.generic], room: int) -> NDArray[np.generic]:
+def _wider(array: NDArray[S], room: int) -> NDArray[S]:
     wide = np.empty((room, *array.shape[1:]), array.dtype)
     wide[: len(array)] = array
     return wide

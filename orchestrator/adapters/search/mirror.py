@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +18,10 @@ from numpy.typing import NDArray
 from orchestrator.core.documents import class_name
 from orchestrator.core.ranking import Mark
 from orchestrator.core.searching import SearchFilter
-from orchestrator.core.vectors import Floats, VectorIndex
+from orchestrator.core.vectors import Fetch, Floats, VectorIndex
 from orchestrator.core.words import Phrase, stem
 
+S = TypeVar("S", bound=np.generic)
 Mask = NDArray[np.bool_]
 Places = NDArray[np.intp]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -62,19 +64,19 @@ def microseconds(instant: datetime) -> int:
     return (instant - _EPOCH) // timedelta(microseconds=1)
 
 
-class Column:
+class Column(Generic[S]):
     """An array that grows at its end."""
 
-    def __init__(self, dtype: type[np.generic]) -> None:
-        self._array = np.empty(1024, dtype)
+    def __init__(self, dtype: type[S]) -> None:
+        self._array: NDArray[S] = np.empty(1024, dtype)
         self._size = 0
 
     @property
-    def values(self) -> NDArray[np.generic]:
+    def values(self) -> NDArray[S]:
         """What it holds."""
         return self._array[: self._size]
 
-    def extend(self, values: Sequence[object]) -> None:
+    def extend(self, values: Sequence[Any]) -> None:
         """Append."""
         size = self._size + len(values)
         if size > len(self._array):
@@ -100,7 +102,7 @@ class Mirror:
     @property
     def ids(self) -> NDArray[np.int64]:
         """Rows, rising; a place is an index into them."""
-        return self._ids.values  # type: ignore[return-value]
+        return self._ids.values
 
     def add(self, rows: Sequence[MirrorRow]) -> None:
         """Add rows with rising ids."""
@@ -134,19 +136,20 @@ class Mirror:
 
     def mask(self, where: SearchFilter, mark: Mark) -> Mask:
         """Which places the filter lets pass."""
-        wanted = self._alive.values & (self.ids <= mark.segments)
+        wanted: Mask = self._alive.values & (self.ids <= mark.segments)
         if where == SearchFilter():
             return wanted
         passing = np.array([facts.passes(where) for facts in self.analyses], np.bool_)
         wanted &= passing[self._analysis.values]
         if where.has_face is not None:
             wanted &= self._face.values == int(where.has_face)
-        for limit, values, least in (
+        limits: Sequence[tuple[float | None, NDArray[Any], bool]] = (
             (where.min_moderation, self._moderation.values, True),
             (where.max_moderation, self._moderation.values, False),
             (where.min_duration_ns, self._duration.values, True),
             (where.max_duration_ns, self._duration.values, False),
-        ):
+        )
+        for limit, values, least in limits:
             if limit is not None:
                 bound = values.dtype.type(limit)
                 wanted &= values >= bound if least else values <= bound  # an unknown (nan) passes neither
@@ -198,7 +201,7 @@ class VectorMirror:
         self._place.extend(places.tolist())
         self._mark.extend(marks)
 
-    def nearest(self, query: Floats, count: int, fetch: object, wanted: Mask, mark: int) -> dict[int, float]:
+    def nearest(self, query: Floats, count: int, fetch: Fetch, wanted: Mask, mark: int) -> dict[int, float]:
         """The ``count`` nearest rows among the ``wanted`` places with marks up to ``mark``, by cosine."""
         allowed = wanted[self._place.values] & (self._mark.values <= mark)
         rows, cosines = self._index.nearest(query, count, fetch, allowed)

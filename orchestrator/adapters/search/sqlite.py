@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, Row, bindparam, text
 
 from orchestrator.adapters.search import tables
-from orchestrator.adapters.search.mirror import AnalysisFacts, Floats, Mirror, MirrorRow, VectorMirror
+from orchestrator.adapters.search.mirror import AnalysisFacts, Mirror, MirrorRow, VectorMirror
 from orchestrator.adapters.search.writing import ascii_word
 from orchestrator.adapters.stores.database import Database
 from orchestrator.core.documents import Document, load_classes
 from orchestrator.core.ranking import DEPTH, Mark
 from orchestrator.core.searching import SearchFilter, SegmentRef
+from orchestrator.core.vectors import Floats
 from orchestrator.core.words import Phrase
 from orchestrator.errors import FailedPrecondition
 from orchestrator.pipeline.search_ports import FoundSegment

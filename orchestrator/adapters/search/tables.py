@@ -140,13 +140,13 @@ def put_back(connection: Connection, space: str) -> int:
 
 def row_of(connection: Connection, ref: SegmentRef) -> int:
     """The row of a segment. Raises ``NotFound``."""
-    query: Select[tuple[int]] = select(search_segments.c.id).where(
+    query = select(search_segments.c.id).where(
         search_segments.c.analysis_id == ref.analysis_id, search_segments.c.number == ref.index
     )
-    row = connection.execute(query).scalar_one_or_none()
+    row: int | None = connection.execute(query).scalar_one_or_none()
     if row is None:
         raise NotFound("no such segment", analysis_id=ref.analysis_id, segment_index=ref.index)
-    return int(row)
+    return row
 
 
 def _read_documents(

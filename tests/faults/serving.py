@@ -66,7 +66,7 @@ class Served:
         line = [*self.program, "serve", "--listen", self.address, "--log-json", "--drain-seconds", "5"]
         line += ["--triton", self.triton] if self.triton else []
         line += [word for root in self.roots for word in ("--root", str(root))]
-        ours = {TOKEN: self.token, "REELSIFT_DATA_DIR": str(self.data), **self.settings}
+        ours = {TOKEN: self.token, "REELSIFT_DATA_DIR": str(self.data), "REELSIFT_HTTP_LISTEN": "", **self.settings}
         ours |= {"REELSIFT_FAILPOINT": failpoint} if failpoint else {}
         self._began = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as output:

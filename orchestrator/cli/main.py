@@ -16,6 +16,7 @@ from orchestrator.cli.doctor import doctor
 from orchestrator.cli.export import export
 from orchestrator.cli.jobs import app as jobs
 from orchestrator.cli.models import app as models
+from orchestrator.cli.search import search
 from orchestrator.cli.serve import serve
 from orchestrator.errors import ReelsiftError
 
@@ -29,6 +30,7 @@ app = typer.Typer(
 app.command()(analyze)
 app.command()(serve)
 app.add_typer(jobs, name="jobs")
+app.command()(search)
 app.command()(export)
 app.command()(backup)
 app.command()(restore)

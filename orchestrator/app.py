@@ -89,7 +89,9 @@ async def running_app(settings: Settings, inference_of: InferenceOf = running_in
             limits=DecodeLimits(settings.max_frame_pixels, settings.max_decode_seconds),
             disk=DiskGuard((settings.data_dir, uploads), low=settings.disk_low_bytes, high=settings.disk_high_bytes),
         )
-        service = AnalysisService(parts, ServiceLimits(settings.max_running, settings.max_waiting))
+        service = AnalysisService(
+            parts, ServiceLimits(settings.max_running, settings.max_waiting, settings.max_interruptions)
+        )
         stack.push_async_callback(service.drain, 0.0)
         service.start()
 

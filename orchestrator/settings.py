@@ -73,6 +73,9 @@ class Settings(BaseSettings):
     max_upload_bytes: int = Field(64 << 30, gt=0)
     max_running: int = Field(2, ge=1, description="analyses at work at once")
     max_waiting: int = Field(32, ge=0, description="further analyses accepted")
+    max_interruptions: int = Field(
+        5, ge=1, description="deaths of this process at one segment, before its analysis is quarantined"
+    )
     decode_threads: int = Field(default_factory=lambda: min(4, _cores()), ge=1)
     arena_bytes: int = Field(192 << 20, gt=0, description="shared memory for frames")
     max_frame_pixels: int = Field(8192 * 4096, gt=0)

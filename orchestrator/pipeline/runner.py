@@ -42,7 +42,6 @@ IDLE_SECONDS = 15.0  # an upload that does not grow for so long gives its place 
 PAUSE_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0)  # before a try after something was away
 SETTLE_SECONDS = 5.0  # for the store to hear how the last attempts ended
 MAX_STRIKES = 2
-MAX_INTERRUPTIONS = 5  # deaths of the process at one segment, before the analysis is blamed for them
 MAX_PAUSES = 12  # tries at one segment with something away: some minutes
 
 log = structlog.get_logger()
@@ -77,10 +76,13 @@ class _Running:
 
 
 class Runner:
-    """Runs up to ``running`` analyses at once. ``run`` goes on until it is cancelled."""
+    """Runs up to ``running`` analyses at once. ``run`` goes on until it is cancelled.
 
-    def __init__(self, parts: Parts, *, owner: str, running: int) -> None:
-        self._parts, self._owner, self._places = parts, owner, running
+    After ``interruptions`` deaths of the process at one segment an analysis is blamed for them, and quarantined.
+    """
+
+    def __init__(self, parts: Parts, *, owner: str, running: int, interruptions: int) -> None:
+        self._parts, self._owner, self._places, self._interruptions = parts, owner, running, interruptions
         self._store = parts.store
         self._running: dict[str, _Running] = {}
         self._ends: set[asyncio.Task[None]] = set()
@@ -219,7 +221,7 @@ class Runner:
 
     async def _begin(self, lease: Lease) -> None:
         record = await self._store.get(lease.analysis_id)
-        if record.interruptions >= MAX_INTERRUPTIONS:
+        if record.interruptions >= self._interruptions:
             error = InternalError("the service died again and again while it worked on this media")
             await self._fail(lease, error, AnalysisState.QUARANTINED)
             return

@@ -43,10 +43,13 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class ServiceLimits:
-    """``running``: analyses at work at once. ``waiting``: further ones accepted."""
+    """``running``: analyses at work at once. ``waiting``: further ones accepted. ``interruptions``: deaths of the process at one
+    segment, before its analysis is blamed for them.
+    """
 
     running: int = 2
     waiting: int = 32
+    interruptions: int = 5
 
 
 class AnalysisService:
@@ -58,7 +61,8 @@ class AnalysisService:
     def __init__(self, parts: Parts, limits: ServiceLimits | None = None) -> None:
         self._parts, self._store = parts, parts.store
         self._limits = limits or ServiceLimits()
-        self._runner = Runner(parts, owner=uuid.uuid4().hex, running=self._limits.running)
+        limits = self._limits
+        self._runner = Runner(parts, owner=uuid.uuid4().hex, running=limits.running, interruptions=limits.interruptions)
         self._running: asyncio.Task[None] | None = None
         self._draining = False
 

@@ -22,8 +22,8 @@ import structlog
 from tests.faults import at_work, failpoints, fills, kills, powerloss, submits
 from tests.faults.serving import lasting_triton
 
-ROUNDS, EMBEDDED = 10, 3  # of R1; how many of them kill Triton too
-ANALYSES, KILLS = 20, 100  # of a round
+ROUNDS, EMBEDDED = 20, 6  # of R1; how many of them kill Triton too
+ANALYSES, KILLS = 10, 50  # of a round
 TIMES = 20  # at each failpoint
 LOSSES, TAPES = 1000, 5
 Line = dict[str, Any]

@@ -27,15 +27,15 @@ from tests.support.small_disk import fill, small_disk
 DISK_BYTES = 96 << 20
 LOW, HIGH = 8 << 20, 16 << 20
 RESUME_SECONDS = 10.0
-STUCK_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """``program`` runs instead of ``reelsift``."""
+    """``program`` runs instead of ``reelsift``; ``patience``: seconds for the analyses to end after the last fill."""
 
     seed: int
     fills: int
+    patience: float = 120.0
     program: tuple[str, ...] = ()
 
 
@@ -85,7 +85,7 @@ async def play(plan: Plan, triton: str) -> Outcome:
             filler.unlink()
             outcome.fills += 1
             await _is_accepted(service, f"room-{index}", outcome)
-        _, hung = await asyncio.wait(running, timeout=STUCK_SECONDS)
+        _, hung = await asyncio.wait(running, timeout=plan.patience)
         for task in hung:
             task.cancel()
         for job in jobs:

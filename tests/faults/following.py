@@ -15,8 +15,8 @@ from google.protobuf import json_format
 from orchestrator.api.gen.reelsift.v1 import analysis_pb2 as pb
 from orchestrator.api.gen.reelsift.v1.analysis_pb2_grpc import AnalysisServiceStub
 
-AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.UNKNOWN)  # of a call cut off by a kill
-FULL = grpc.StatusCode.RESOURCE_EXHAUSTED
+AWAY = grpc.StatusCode.UNAVAILABLE  # of a call that a kill cut off
+FULL = grpc.StatusCode.RESOURCE_EXHAUSTED  # of a request that may come again
 PAUSE_SECONDS = 0.1
 PIECES = 12  # of an upload
 _OPTIONS = (
@@ -35,9 +35,9 @@ async def stub(address: str) -> AsyncIterator[AnalysisServiceStub]:
         yield AnalysisServiceStub(channel)
 
 
-def is_away(error: grpc.aio.AioRpcError) -> bool:
+def may_repeat(error: grpc.aio.AioRpcError) -> bool:
     """Whether the server went away, or will take the request later."""
-    return error.code() in (*AWAY, FULL)
+    return error.code() in (AWAY, FULL)
 
 
 def plain(response: pb.AnalyzeResponse) -> str:
@@ -81,7 +81,8 @@ class Follower:
             try:
                 return await act(service)
             except grpc.aio.AioRpcError as error:
-                if not is_away(error):
+                # The status of a watch is how the analysis ended, unless the server went away.
+                if error.code() is not AWAY and (act == self._watch or not may_repeat(error)):
                     self.broken.append(f"{act.__name__}: {error.code().name}: {error.details()}")
                     return None
                 self.cuts += 1

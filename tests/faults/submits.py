@@ -57,7 +57,7 @@ async def play(plan: Plan, triton: str) -> Outcome:
     began, outcome, dice = time.monotonic(), Outcome(plan.submits, plan.ids), random.Random(plan.seed)
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="submits-")))
-        limits = {"REELSIFT_MAX_WAITING": str(plan.submits), "REELSIFT_ARENA_BYTES": str(64 << 20)}
+        limits = {"REELSIFT_MAX_WAITING": str(plan.submits)}
         served = Served(folder, triton, settings=limits)
         if plan.program:
             served.program = plan.program
@@ -111,7 +111,7 @@ async def _submit(
                     return
                 answer = done.pop().result()
         except grpc.aio.AioRpcError as error:
-            if not following.is_away(error):
+            if not following.may_repeat(error):
                 outcome.broken.append(f"{request_id}: {error.code().name}: {error.details()}")
                 return
             outcome.cut += 1

@@ -18,7 +18,7 @@ async def test_killed_processes_lose_and_repeat_nothing(triton: str) -> None:
 
 @pytest.mark.timeout(240)
 async def test_a_checkpoint_that_comes_late_is_noticed(triton: str) -> None:
-    plan = kills.Plan(seed=2, analyses=2, kills=6, clips=1, uploads=False, program=broken.program("late"))
-    outcome = await kills.play(plan, triton)
+    late, here = broken.program("late"), "attempt.committed"
+    outcome = await kills.play(kills.Plan(2, analyses=1, kills=2, clips=1, program=late, failpoint=here), triton)
     assert outcome.succeeded < outcome.analyses
     assert outcome.broken

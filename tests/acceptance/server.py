@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import psutil
@@ -41,7 +41,8 @@ def wait_until(true: Callable[[], bool], seconds: float, what: str) -> float:
 class Server:
     """A server at work. ``stop`` proves that nothing of it is left."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Mapping[str, str] | None = None) -> None:
+        self._settings = dict(settings or {})
         self._folder = tempfile.TemporaryDirectory(prefix="served-")  # short: a socket's path has 107 bytes
         self.log = Path(self._folder.name) / "log"
         self.address = f"unix:{self._folder.name}/api"
@@ -55,7 +56,10 @@ class Server:
         }
         with self.log.open("wb") as output:
             self._process = subprocess.Popen(
-                [*line, "--drain-seconds", "2", "--log-json"], stdout=output, stderr=output, env=environment() | mine
+                [*line, "--drain-seconds", "2", "--log-json"],
+                stdout=output,
+                stderr=output,
+                env=environment() | mine | self._settings,
             )
         wait_until(lambda: self._serves() or not self.alive, START_SECONDS, "the server serves")
         assert self.alive, self.log.read_text()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager, closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,7 +16,7 @@ from orchestrator.api import messages as pb
 from orchestrator.api import records, requests
 from orchestrator.api.gen.reelsift.v1.analysis_pb2_grpc import AnalysisServiceServicer
 from orchestrator.api.methods import AnalysisMethods, named
-from orchestrator.api.ports import DurableAnalyses, UploadWriter
+from orchestrator.api.ports import Analyses, UploadWriter
 from orchestrator.api.receiving import Reception
 from orchestrator.api.status import AnalysisFailed
 from orchestrator.core.jobs import AnalysisRecord, AnalysisSpec, SourceKind
@@ -36,7 +36,7 @@ class AnalysisHandlers(AnalysisServiceServicer):
     client that reads slowly blocks those writes alone: events wait in the store, not here.
     """
 
-    def __init__(self, analyses: DurableAnalyses) -> None:
+    def __init__(self, analyses: Analyses) -> None:
         self._analyses = analyses
         self._methods = AnalysisMethods(analyses)
 
@@ -85,8 +85,7 @@ class AnalysisHandlers(AnalysisServiceServicer):
         return await self._methods.list(request)
 
     async def WatchAnalysis(self, request: pb.WatchAnalysisRequest, context: Context) -> None:  # type: ignore[override]  # noqa: N802
-        async for response in self._methods.watch(request):
-            await context.write(response)
+        await _write(self._methods.watch(request), context)
 
     async def CancelAnalysis(self, request: pb.CancelAnalysisRequest, _: Context) -> pb.CancelAnalysisResponse:  # noqa: N802
         return await self._methods.cancel(request)
@@ -98,8 +97,7 @@ class AnalysisHandlers(AnalysisServiceServicer):
         return await self._methods.delete(request)
 
     async def ExportAnalysis(self, request: pb.ExportAnalysisRequest, context: Context) -> None:  # type: ignore[override]  # noqa: N802
-        async for response in self._methods.export(request):
-            await context.write(response)
+        await _write(self._methods.export(request), context)
 
     @asynccontextmanager
     async def _bound(self, analysis_id: str, bound: bool) -> AsyncIterator[None]:
@@ -132,10 +130,11 @@ class AnalysisHandlers(AnalysisServiceServicer):
 
     async def _follow(self, analysis_id: str, stream: Stream, before: asyncio.Task[None] | None = None) -> None:
         """Write every response; the last one after ``before`` has ended."""
-        async for response in self._methods.watch(pb.WatchAnalysisRequest(analysis_id=analysis_id)):
-            if before is not None and response.HasField("finished"):
-                await asyncio.wait({before}, timeout=LAST_WORD_SECONDS)
-            await stream.write(response)
+        async with aclosing(self._methods.watch(pb.WatchAnalysisRequest(analysis_id=analysis_id))) as responses:
+            async for response in responses:
+                if before is not None and response.HasField("finished"):
+                    await asyncio.wait({before}, timeout=LAST_WORD_SECONDS)
+                await stream.write(response)
 
     async def _follow_upload(
         self, record: AnalysisRecord, writer: UploadWriter, chunks: AsyncIterator[pb.UploadChunk], stream: Stream
@@ -171,6 +170,12 @@ class AnalysisHandlers(AnalysisServiceServicer):
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _write(responses: AsyncGenerator[Any, None], context: Context) -> None:
+    async with aclosing(responses):
+        async for response in responses:
+            await context.write(response)
 
 
 def _may_have_ended(error: BaseException | None) -> bool:

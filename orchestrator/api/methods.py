@@ -6,12 +6,13 @@ Only what a client streams to us is left to the transports (:mod:`orchestrator.a
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 import structlog
 
 from orchestrator.api import convert, records, requests
 from orchestrator.api import messages as pb
-from orchestrator.api.ports import DurableAnalyses
+from orchestrator.api.ports import Analyses
 from orchestrator.api.status import AnalysisFailed
 from orchestrator.core.results import Failed, SegmentClosed
 
@@ -21,7 +22,7 @@ EXPORT_BYTES = 1 << 20  # of one message
 class AnalysisMethods:
     """Each method raises what the application raises, and ``InvalidRequest``."""
 
-    def __init__(self, analyses: DurableAnalyses) -> None:
+    def __init__(self, analyses: Analyses) -> None:
         self._analyses = analyses
 
     async def create(self, request: pb.CreateAnalysisRequest) -> pb.CreateAnalysisResponse:
@@ -49,12 +50,13 @@ class AnalysisMethods:
         """The responses after a cursor, until the final one. Raises ``AnalysisFailed`` when the log ends so."""
         analysis_id = named(request.analysis_id)
         converter = convert.EventConverter()
-        async for position, event in self._analyses.events(analysis_id, requests.position(request.after_sequence)):
-            if isinstance(event, Failed):
-                raise AnalysisFailed(event)
-            if isinstance(event, SegmentClosed) and not converter.knows_time:
-                converter.learn((await self._analyses.get(analysis_id)).media)  # Started lies before the cursor
-            yield converter.response(analysis_id, position, event)
+        async with aclosing(self._analyses.events(analysis_id, requests.position(request.after_sequence))) as events:
+            async for position, event in events:
+                if isinstance(event, Failed):
+                    raise AnalysisFailed(event)
+                if isinstance(event, SegmentClosed) and not converter.knows_time:
+                    converter.learn((await self._analyses.get(analysis_id)).media)  # Started lies before the cursor
+                yield converter.response(analysis_id, position, event)
 
     async def cancel(self, request: pb.CancelAnalysisRequest) -> pb.CancelAnalysisResponse:
         """Stop an analysis, and wait until it has stopped."""
@@ -75,9 +77,10 @@ class AnalysisMethods:
     async def export(self, request: pb.ExportAnalysisRequest) -> AsyncGenerator[pb.ExportAnalysisResponse, None]:
         """A file, in pieces."""
         file_format = requests.export_format(request.format)
-        async for data in self._analyses.export(named(request.analysis_id), file_format):
-            for at in range(0, len(data), EXPORT_BYTES):
-                yield pb.ExportAnalysisResponse(data=data[at : at + EXPORT_BYTES])
+        async with aclosing(self._analyses.export(named(request.analysis_id), file_format)) as pieces:
+            async for data in pieces:
+                for at in range(0, len(data), EXPORT_BYTES):
+                    yield pb.ExportAnalysisResponse(data=data[at : at + EXPORT_BYTES])
 
 
 def named(analysis_id: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Protocol
 
 from orchestrator.core.jobs import (
@@ -46,7 +46,7 @@ class UploadWriter(Protocol):
         ...
 
 
-class DurableAnalyses(Protocol):
+class Analyses(Protocol):
     """The application service, free of any transport. Unknown ids raise ``NotFound``."""
 
     async def create(self, spec: AnalysisSpec) -> tuple[AnalysisRecord, bool]:
@@ -71,7 +71,7 @@ class DurableAnalyses(Protocol):
         """Analyses, newest first. Raises ``InvalidRequest`` for a bad token."""
         ...
 
-    def events(self, analysis_id: str, after: int = 0) -> AsyncIterator[tuple[int, AnalysisEvent]]:
+    def events(self, analysis_id: str, after: int = 0) -> AsyncGenerator[tuple[int, AnalysisEvent], None]:
         """The log above position ``after``, then what comes, until the final event; between them ``Progress``, whose
         position is 0."""
         ...
@@ -88,7 +88,7 @@ class DurableAnalyses(Protocol):
         """Forget an ended analysis and what belongs to it. Raises ``AnalysisNotEnded``."""
         ...
 
-    def export(self, analysis_id: str, file_format: str) -> AsyncIterator[bytes]:
+    def export(self, analysis_id: str, file_format: str) -> AsyncGenerator[bytes, None]:
         """The results as a file (``core.exporting.FORMATS``). Raises ``AnalysisNotEnded``, ``InvalidRequest``."""
         ...
 

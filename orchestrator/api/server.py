@@ -17,7 +17,7 @@ from orchestrator.api.gen.reelsift.v1.analysis_pb2_grpc import add_AnalysisServi
 from orchestrator.api.gen.reelsift.v1.search_pb2_grpc import add_SearchServiceServicer_to_server
 from orchestrator.api.interceptors import Boundary
 from orchestrator.api.limits import MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES
-from orchestrator.api.ports import DurableAnalyses, Searches
+from orchestrator.api.ports import Analyses, Searches
 from orchestrator.api.search_handlers import SearchHandlers
 from orchestrator.errors import SetupError
 
@@ -71,7 +71,7 @@ class GrpcServer:
 
 @asynccontextmanager
 async def grpc_server(
-    analyses: DurableAnalyses, listen: str, *, searches: Searches | None = None, grace: float = 5.0
+    analyses: Analyses, listen: str, *, searches: Searches | None = None, grace: float = 5.0
 ) -> AsyncIterator[GrpcServer]:
     """A server for ``analyses`` and ``searches`` at ``listen`` (``HOST:PORT``, port 0 picks one, or ``unix:PATH``).
 

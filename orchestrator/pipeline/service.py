@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -121,7 +121,7 @@ class AnalysisService:
         """Analyses, newest first."""
         return await self._store.list(query, page_size, page_token)
 
-    async def events(self, analysis_id: str, after: int = 0) -> AsyncIterator[tuple[int, AnalysisEvent]]:
+    async def events(self, analysis_id: str, after: int = 0) -> AsyncGenerator[tuple[int, AnalysisEvent], None]:
         """The log above position ``after``, then what comes, until the final event; between them ``Progress`` at 0."""
         watch = self._parts.news.watch(analysis_id)
         try:
@@ -156,7 +156,7 @@ class AnalysisService:
             raise NotFound("there is no such picture", analysis_id=analysis_id, segment=segment)
         return found[0].thumbnail.jpeg
 
-    async def export(self, analysis_id: str, file_format: str) -> AsyncIterator[bytes]:
+    async def export(self, analysis_id: str, file_format: str) -> AsyncGenerator[bytes, None]:
         """The results as a file."""
         record = await self._store.get(analysis_id)
         if not record.state.ended:

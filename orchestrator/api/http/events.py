@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import cast
 
 import structlog
 from sse_starlette import EventSourceResponse, ServerSentEvent
@@ -18,7 +17,7 @@ from orchestrator.api.http.errors import JSON
 from orchestrator.api.http.operations import Services
 from orchestrator.api.methods import named
 from orchestrator.api.status import AnalysisFailed, status_of
-from orchestrator.core.results import AnalysisEvent, SegmentClosed
+from orchestrator.core.results import SegmentClosed
 from orchestrator.errors import InvalidRequest, ReelsiftError
 
 log = structlog.get_logger(__name__)
@@ -96,8 +95,7 @@ async def page(request: Request, services: Services) -> Response:
         converter = convert.EventConverter()
         converter.learn(record.media)
         after = start + FIRST_SEGMENT_SEQUENCE - 1
-        log_of = services.analyses.events(analysis_id, after)
-        async with aclosing(cast("AsyncGenerator[tuple[int, AnalysisEvent], None]", log_of)) as events:
+        async with aclosing(services.analyses.events(analysis_id, after)) as events:
             async for position, event in events:
                 if isinstance(event, SegmentClosed):
                     found.append(converter.response(analysis_id, position, event).segment)

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from orchestrator.api.http.schemas import Schema
 from orchestrator.api.methods import AnalysisMethods
-from orchestrator.api.ports import DurableAnalyses, Searches
+from orchestrator.api.ports import Analyses, Searches
 from orchestrator.api.search_handlers import SearchMethods
 from orchestrator.errors import ReelsiftError
 
@@ -24,13 +24,13 @@ Readiness = Callable[[], Awaitable[Mapping[str, bool]]]
 class Services:
     """What the routes need: the application, and the methods that gRPC serves too."""
 
-    analyses: DurableAnalyses
+    analyses: Analyses
     ready: Readiness
     analysis_methods: AnalysisMethods
     search_methods: SearchMethods
 
     @classmethod
-    def of(cls, analyses: DurableAnalyses, searches: Searches, ready: Readiness) -> Services:
+    def of(cls, analyses: Analyses, searches: Searches, ready: Readiness) -> Services:
         """The services over the application's ports."""
         return cls(analyses, ready, AnalysisMethods(analyses), SearchMethods(searches))
 

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import os
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import chain, repeat
 from typing import TypeVar
@@ -35,6 +36,7 @@ from orchestrator.ports import AnalysisStore, Decoder, Inference, MediaBytes
 PIECE_BYTES = 1 << 20
 STORE_PATIENCE = (0.1, 0.5, 1.0, 2.0, 5.0)  # seconds between tries; the last one again and again
 PAGE = 256
+FAMILIAR_SECONDS = 1.0
 
 T = TypeVar("T")
 
@@ -149,7 +151,7 @@ class Attempt:
 
     async def _known(self, profile: Profile, selection: Selection, media: MediaBytes, *, fresh: bool) -> Known | None:
         store, spec = self._parts.store, self._record.spec
-        if fresh and self._reuse is None and spec.reuse and media.complete and await store.sized(media.committed):
+        if fresh and self._reuse is None and spec.reuse and await self._familiar(media):
             await self._parts.inference.ready(selection.models)  # only then its versions are known
             self._digest = self._digest or await digest_of(media)
             plan = await store.known(self._digest, keys_of(profile, selection, self._parts.inference))
@@ -164,6 +166,18 @@ class Attempt:
             raise SourceGone("the analysis whose answers were being taken over is gone")
         self._reuse = known.plan if known else None
         return known
+
+    async def _familiar(self, media: MediaBytes) -> bool:
+        """Whether an earlier analysis had a media of this size. An upload that announces such a size is worth a moment's
+        wait for its end: then it may be known whole."""
+        size = media.committed if media.complete else self._record.spec.source.size
+        if size is None or not await self._parts.store.sized(size):
+            return False
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FAMILIAR_SECONDS):
+                while not media.complete:
+                    await asyncio.sleep(0.02)
+        return media.complete
 
     async def _identify(self, media: MediaBytes) -> bool:
         """Store what the bytes were. False if a file was changed meanwhile: then nothing may be taken over from it."""

@@ -7,7 +7,6 @@ one transaction of a shared one.
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -25,7 +24,7 @@ from orchestrator.adapters.stores.sql import SqlAnalysisStore
 from orchestrator.cli.checks import Check, State
 from orchestrator.cli.places import Places
 from orchestrator.core.retention import Removal
-from orchestrator.errors import InternalError, ReelsiftError, SetupError
+from orchestrator.errors import ReelsiftError, SetupError
 from orchestrator.pipeline.cleanup import Cleaner
 from orchestrator.ports import BlobStore
 
@@ -64,10 +63,7 @@ async def _at_one_instant(target: str | Path) -> AsyncIterator[SqlAnalysisStore]
     if not file.is_file():
         raise SetupError("there is no database in this data directory: name the server's with REELSIFT_DATA_DIR")
     with tempfile.TemporaryDirectory(prefix="reelsift-doctor-") as folder:
-        try:
-            await asyncio.to_thread(snapshot_sqlite.copy, file, Path(folder) / sqlite.FILE_NAME)
-        except sqlite3.DatabaseError as error:
-            raise InternalError("the database is damaged: restore a backup") from error
+        await asyncio.to_thread(snapshot_sqlite.copy, file, Path(folder) / sqlite.FILE_NAME)
         async with open_beside(Path(folder)) as store:
             yield store
 

@@ -15,12 +15,13 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import ClassVar
 
-from sqlalchemy import StaticPool, create_engine, text
+from sqlalchemy import StaticPool, create_engine, exc, text
 
 from orchestrator.adapters.stores import migrate, sqlite
+from orchestrator.adapters.stores.faults import translated, typed_errors
 from orchestrator.adapters.stores.manifest import Manifest
 from orchestrator.adapters.stores.snapshots import Snapshot, named_by
-from orchestrator.errors import InternalError, SetupError, StoreUnavailable
+from orchestrator.errors import InternalError, SetupError
 
 NOT_EMPTY = "the store is not empty: restore with --force to replace it, or into another REELSIFT_DATA_DIR"
 
@@ -39,8 +40,8 @@ class SqliteSnapshots:
         if not self._file.is_file():
             raise SetupError("there is no database in this data directory: name the server's with REELSIFT_DATA_DIR")
         target = folder / sqlite.FILE_NAME
-        with _typed():
-            copy(self._file, target)
+        copy(self._file, target)
+        with typed_errors():
             return _described(target)
 
     def check_free(self, *, force: bool) -> None:
@@ -88,10 +89,10 @@ class SqliteSnapshots:
 def copy(source: Path, target: Path) -> None:
     """Copy a database that others may be writing, as it is between two commits, and bring the copy onto the disk.
 
-    Raises ``sqlite3.Error``.
+    Raises ``StoreUnavailable``, ``DiskFull``, ``InternalError`` for a damaged one.
     """
     # ``rw``, as a reader must roll back what a dead writer left.
-    with closing(_connect(source)) as reading, closing(sqlite3.connect(target)) as writing:
+    with _typed(), closing(_connect(source)) as reading, closing(sqlite3.connect(target)) as writing:
         writing.execute("PRAGMA synchronous=OFF")
         writing.execute("PRAGMA journal_mode=OFF")
         reading.backup(writing, pages=-1, sleep=0.01)
@@ -135,7 +136,5 @@ def _sync(path: Path) -> None:
 def _typed() -> Iterator[None]:
     try:
         yield
-    except sqlite3.OperationalError as error:
-        raise StoreUnavailable("the database does not answer") from error
-    except sqlite3.DatabaseError as error:
-        raise InternalError("the database is damaged: restore a backup") from error
+    except sqlite3.Error as error:
+        raise translated(exc.DBAPIError("copy", None, error)) from error

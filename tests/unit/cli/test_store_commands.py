@@ -16,8 +16,9 @@ from orchestrator.adapters.stores.sql import open_store
 from orchestrator.adapters.stores.sqlite import FILE_NAME
 from orchestrator.cli import exits
 from orchestrator.cli.main import app
-from orchestrator.errors import SetupError
+from orchestrator.errors import DiskFull, InternalError, SetupError
 from tests.support.backups import REPORT, contents, furnish, place_of
+from tests.support.small_disk import small_disk
 
 runner = CliRunner()
 
@@ -139,3 +140,19 @@ def test_the_doctor_finds_a_damaged_database(data_dir: Path) -> None:
     assert "FAIL" in checks().values()
     file.write_bytes(b"no database at all" * 1000)
     assert "FAIL" in checks().values()
+
+
+def test_no_room_for_a_backup(data_dir: Path, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "small", 1 << 16) as disk:
+        failed = reelsift("backup", disk / "backup")
+    assert isinstance(failed.exception, DiskFull)
+
+
+def test_a_damaged_database_is_not_backed_up(data_dir: Path, tmp_path: Path) -> None:
+    file = data_dir / FILE_NAME
+    whole = file.read_bytes()
+    for damaged in (whole[: len(whole) // 2], b"no database at all" * 1000):
+        file.write_bytes(damaged)
+        failed = reelsift("backup", tmp_path / "backup")
+        assert isinstance(failed.exception, InternalError)
+        shutil.rmtree(tmp_path / "backup")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import aclosing, contextmanager
@@ -45,7 +46,7 @@ class Service:
         kinds = by_kind(self.pid)
         async with connect(self.address) as client:
             wall, cpu = time.perf_counter(), tree_cpu(self.pid) + time.process_time()
-            options = AnalysisOptions(profile=profile, timeout=ANALYSIS_SECONDS)
+            options = AnalysisOptions(profile=profile, timeout=ANALYSIS_SECONDS, ignore_known=True)
             async for response in client.analyze_path(str(clip), options):
                 for annotation in response.segment.annotations:
                     if annotation.analyzer == "labels":
@@ -64,7 +65,9 @@ class Service:
         settle(self.pid)
         async with connect(self.address) as client:
             began = time.perf_counter()
-            options = AnalysisOptions(profile=profile, timeout=ANALYSIS_SECONDS)
+            options = AnalysisOptions(
+                profile=profile, timeout=ANALYSIS_SECONDS, ignore_known=True, cancel_on_disconnect=True
+            )
             async with aclosing(client.analyze_path(str(clip), options)) as responses:
                 async for response in responses:
                     if response.HasField("segment"):
@@ -92,8 +95,10 @@ def without_triton_command(address: str, profiles: Path, root: Path) -> list[str
 @contextmanager
 def running(command: Sequence[str], address: str, log_file: Path) -> Iterator[Service]:
     """Start a server, wait until it takes calls, end it politely. Raises ``RuntimeError`` with the end of its log."""
+    folder = tempfile.TemporaryDirectory(prefix="reelsift-bench-")
+    own = {"REELSIFT_DATA_DIR": folder.name, "REELSIFT_HTTP_LISTEN": ""}
     with log_file.open("wb") as log:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=os.environ | own)
     try:
         socket_file = Path(address.removeprefix("unix:"))
         deadline = time.monotonic() + START_SECONDS
@@ -109,6 +114,7 @@ def running(command: Sequence[str], address: str, log_file: Path) -> Iterator[Se
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        folder.cleanup()
 
 
 def cores() -> int:

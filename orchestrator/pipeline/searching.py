@@ -139,8 +139,12 @@ class Indexer:
 
     async def run(self) -> None:
         """Work until cancelled. Trouble with the model or the store is logged, and waited out."""
+        ready = False
         while True:
             try:
+                if not ready:
+                    await self._index.mark()  # an index in memory is loaded before anybody asks
+                    ready = True
                 busy = await self.step()
             except ReelsiftError as error:
                 log.warning("search.indexing_waits", reason=error.reason, message=str(error))

@@ -6,6 +6,7 @@ segments: about 310 MB for image vectors of 1280 dimensions, 130 MB for those of
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
@@ -62,7 +63,8 @@ class SqliteSearchIndex:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._lock = threading.Lock()
+        self._turn = asyncio.Lock()  # one reader of the store at a time is enough, and leaves the others to others
+        self._lock = threading.Lock()  # a thread goes on when whoever awaited it was cancelled
         self._mirror = Mirror()
         self._numbers: dict[str, int] = {}  # of analyses in the mirror
         self._meanings: dict[str, VectorMirror] = {}
@@ -188,7 +190,8 @@ class SqliteSearchIndex:
                 self._refresh(sql)
                 return work(sql)
 
-        return await self._database.read(locked)
+        async with self._turn:
+            return await self._database.read(locked)
 
     def _refresh(self, sql: Connection) -> None:
         while rows := self._after(sql, _SEGMENTS, int(self._mirror.ids[-1]) if len(self._mirror.ids) else 0):

@@ -170,10 +170,11 @@ def test_the_readme_shows_every_command() -> None:
 
 @pytest.mark.parametrize("line", COMMANDS)
 def test_each_line_of_the_readme_is_understood(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Parsed by the real command, with the file it names; nothing runs."""
+    """Parsed by the real command, with what it names; nothing runs."""
     program, *words = shlex.split(line)
     assert program == ".venv/bin/reelsift"
     (tmp_path / "holiday.mp4").touch()
+    (tmp_path / "backups" / "monday").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     command = typer.main.get_command(app)
     while commands := getattr(command, "commands", None):
@@ -182,7 +183,9 @@ def test_each_line_of_the_readme_is_understood(line: str, tmp_path: Path, monkey
     assert not command.make_context("reelsift", words).args
 
 
-@pytest.mark.parametrize("words", [[], ["analyze"], ["serve"], ["doctor"], ["models"], ["models", "list"]])
+@pytest.mark.parametrize(
+    "words", [[], ["analyze"], ["serve"], ["doctor"], ["models"], ["models", "list"], ["jobs"], ["jobs", "list"]]
+)
 def test_help_explains(words: list[str]) -> None:
     done = reelsift(*words, "--help")
     assert done.returncode == 0

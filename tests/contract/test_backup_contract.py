@@ -15,11 +15,14 @@ from orchestrator.adapters.search.writing import index_segment
 from orchestrator.adapters.stores.audit import audit
 from orchestrator.adapters.stores.backup import Place, back_up, checked, restore
 from orchestrator.adapters.stores.manifest import NAME, Manifest
-from orchestrator.adapters.stores.sql import open_store
+from orchestrator.adapters.stores.migrate import upgrade
+from orchestrator.adapters.stores.postgres import open_postgres
+from orchestrator.adapters.stores.sql import SqlAnalysisStore, open_store
+from orchestrator.adapters.stores.sqlite import open_sqlite
 from orchestrator.core.jobs import AnalysisFilter, AnalysisState
 from orchestrator.errors import NotFound, SetupError
 from tests.support.backups import BYTES, COMMITTED, REPORT, contents, destroy, furnish, place_of, succeed
-from tests.support.store_values import FAILED, checkpoint, segment
+from tests.support.store_values import FAILED, PATH, checkpoint, segment
 
 Target = str | Path
 
@@ -134,6 +137,28 @@ async def test_restoring_into_another_place(
         other = postgres.url(postgres.create())  # without any table
     await restore(place_of(other, tmp_path / "elsewhere"), folder)
     assert contents(other) == contents(store_target)
+
+
+async def test_a_backup_of_an_older_version(
+    request: pytest.FixtureRequest, store_target: Target, place: Place, tmp_path: Path
+) -> None:
+    if isinstance(store_target, Path):
+        old: Target = tmp_path / "old"
+        database = open_sqlite(tmp_path / "old")
+    else:
+        postgres = request.getfixturevalue("postgres")
+        old = postgres.url(postgres.create())
+        database = open_postgres(old)
+    upgrade(database, "0001")
+    await SqlAnalysisStore(database).create("old", PATH, limit=10)  # no later migration has changed this table
+    database.close()
+    manifest = await back_up(place_of(old, tmp_path / "elsewhere"), tmp_path / "backup")
+    assert manifest.revision == "0001"
+    await restore(place, tmp_path / "backup")
+    async with open_store(store_target) as store:  # which migrates it
+        assert (await store.get("old")).spec == PATH
+        await succeed(store, "new")
+        assert [finding for finding in await store.run(audit) if finding.count] == []
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,10 @@ class Database:
         """Run ``work`` in a transaction that changes nothing."""
         return await asyncio.wrap_future(self._readers.submit(self.read_now, work))
 
+    async def read_and_make(self, work: Callable[[Connection], Callable[[], T]]) -> T:
+        """Run ``work`` so, and behind the transaction what it returns."""
+        return await asyncio.wrap_future(self._readers.submit(lambda: self.read_now(work)()))
+
     def write_now(self, work: Callable[[Connection], T], at: str = "") -> T:
         """``write``, on this thread."""
         with typed_errors():

@@ -20,6 +20,7 @@ Indexer = Callable[[Connection, RowMapping, Segment], None]
 """Puts a segment where search finds it, inside the transaction that commits it. Given the row of its analysis."""
 
 Memo = dict[str, object]
+Log = list[tuple[int, LoggedEvent]]
 
 
 def commit_segment(
@@ -59,7 +60,7 @@ def commit_segment(
 def _stored(connection: Connection, analysis_id: str, segment: Segment, checkpoint: Checkpoint) -> bool:
     newest = connection.execute(select(checkpoints).where(checkpoints.c.analysis_id == analysis_id)).mappings().one()
     same = newest == _checkpoint_row(analysis_id, checkpoint)
-    return same and read_segments(connection, analysis_id, segment.index, 1) == [segment]
+    return same and read_segments(connection, analysis_id, segment.index, 1)() == [segment]
 
 
 def _checkpoint_row(analysis_id: str, checkpoint: Checkpoint) -> dict[str, object]:
@@ -101,21 +102,24 @@ def read_checkpoint(connection: Connection, analysis_id: str) -> tuple[Checkpoin
     return checkpoint, noted
 
 
-def read_log(connection: Connection, analysis_id: str, after: int, limit: int) -> list[tuple[int, LoggedEvent]]:
-    """At most ``limit`` events with positions above ``after``."""
+def read_log(connection: Connection, analysis_id: str, after: int, limit: int) -> Callable[[], Log]:
+    """At most ``limit`` events with positions above ``after``; what comes back makes them, as ``read_segments`` does."""
     row = find(connection, analysis_id)
     first, end = max(after, 0) + 1, min(max(after, 0) + limit, row["last_sequence"]) + 1
-    log: list[tuple[int, LoggedEvent]] = []
-    if first == 1 < end and row["started"] is not None:
-        log.append((1, decode(Started, row["started"])))
     from_segment, to_segment = max(first - 2, 0), min(end - 2, row["segments"])
-    if from_segment < to_segment:
-        found = read_segments(connection, analysis_id, from_segment, to_segment - from_segment)
-        log.extend((segment.index + 2, SegmentClosed(segment)) for segment in found)
-    if first <= row["last_sequence"] < end and AnalysisState(row["state"]).ended:
-        final = decode(Failed, row["failure"]) if row["result"] is None else decode(Finished, row["result"])
-        log.append((row["last_sequence"], final))
-    return log
+    segments = read_segments(connection, analysis_id, from_segment, max(0, to_segment - from_segment))
+
+    def make() -> Log:
+        log: Log = []
+        if first == 1 < end and row["started"] is not None:
+            log.append((1, decode(Started, row["started"])))
+        log.extend((segment.index + 2, SegmentClosed(segment)) for segment in segments())
+        if first <= row["last_sequence"] < end and AnalysisState(row["state"]).ended:
+            final = decode(Failed, row["failure"]) if row["result"] is None else decode(Finished, row["result"])
+            log.append((row["last_sequence"], final))
+        return log
+
+    return make
 
 
 def known(connection: Connection, digest: str, keys: Sequence[AnalyzerKey]) -> ReusePlan | None:

@@ -117,7 +117,7 @@ class SqlAnalysisStore:
 
     async def read(self, analysis_id: str, after: int = 0, limit: int = 64) -> Sequence[tuple[int, LoggedEvent]]:
         """At most ``limit`` events of the log with positions above ``after``."""
-        return await self.run(lambda sql: progress.read_log(sql, analysis_id, after, limit))
+        return await self.database.read_and_make(lambda sql: progress.read_log(sql, analysis_id, after, limit))
 
     async def request_cancel(self, analysis_id: str) -> AnalysisRecord:
         """Ask for its end."""
@@ -221,8 +221,8 @@ class SqlAnalysisStore:
     async def segments(self, analysis_id: str, first: int = 0, limit: int = 64) -> Sequence[Segment]:
         """At most ``limit`` committed segments from number ``first`` on."""
 
-        def segments(sql: Connection) -> list[Segment]:
+        def segments(sql: Connection) -> Callable[[], list[Segment]]:
             find(sql, analysis_id)
             return read_segments(sql, analysis_id, first, limit)
 
-        return await self.run(segments)
+        return await self.database.read_and_make(segments)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 
 from orchestrator.core.jobs import AnalysisSpec, AnalysisState, Checkpoint, Lease, SourceKind, SourceRef
@@ -24,6 +25,7 @@ from orchestrator.core.results import (
 from orchestrator.core.timeline import Interval
 from orchestrator.ports import AnalysisStore
 
+DAWN = datetime(2026, 1, 1, tzinfo=UTC)
 PATH = AnalysisSpec(SourceRef(SourceKind.PATH, "clip.mp4", 1000, "stamp"))
 UPLOAD = AnalysisSpec(SourceRef(SourceKind.UPLOAD, "upload", None))
 MEDIA = MediaInfo(
@@ -89,3 +91,14 @@ async def ended(store: AnalysisStore, name: str = "one", asked: AnalysisSpec = P
     """A new analysis that succeeded."""
     lease = await running(store, name, asked, segments)
     await store.end(lease, replace(FINISHED, segments=segments), AnalysisState.SUCCEEDED)
+
+
+class Clock:
+    """Goes on by a second whenever it is read."""
+
+    def __init__(self) -> None:
+        self.now = DAWN
+
+    def __call__(self) -> datetime:
+        self.now += timedelta(seconds=1)
+        return self.now

@@ -269,13 +269,14 @@ class AnalysisStore(Protocol):
 
     async def set_upload(self, analysis_id: str, upload: UploadState) -> None:
         """How much of its upload is on disk. It never shrinks; raises ``UploadOutOfOrder`` if it would, or when more
-        follows a complete one."""
+        follows a complete one; ``FailedPrecondition`` once the analysis has ended."""
         ...
 
     # --- what runners do ---
 
     async def queued(self, limit: int = 256) -> Sequence[Queued]:
-        """Analyses that wait for a runner, highest priority and oldest first."""
+        """Analyses that wait for a runner, highest priority and oldest first. However long one tenant's queue is, the first
+        ones of every tenant are among them."""
         ...
 
     async def claim(self, analysis_id: str, owner: str) -> Lease | None:
@@ -287,8 +288,8 @@ class AnalysisStore(Protocol):
         ...
 
     async def leases(self) -> Mapping[Lease, int]:
-        """Every lease in force and its number of beats. Who has seen the same number for longer than beats take, by its own
-        monotonic clock, may ``requeue`` it: no two clocks are ever compared."""
+        """Every lease in force and its number of beats (a committed segment is one). Who has seen the same number for longer
+        than beats take, by its own monotonic clock, may ``requeue`` it: no two clocks are ever compared."""
         ...
 
     async def reclaim(self) -> Sequence[str]:
@@ -297,12 +298,12 @@ class AnalysisStore(Protocol):
         ...
 
     async def requeue(self, lease: Lease, *, reason: str, strike: bool = False) -> None:
-        """End an attempt whose analysis is to go on with another; the log stays. ``strike``: it failed through our fault.
-        Raises ``LeaseLost``."""
+        """End an attempt whose analysis is to go on with another; the log stays. ``strike``: it failed through our fault;
+        the reason ``INTERRUPTED``: its process died. Raises ``LeaseLost``."""
         ...
 
     async def checkpoint(self, analysis_id: str) -> tuple[Checkpoint, Sequence[Mapping[str, object]]] | None:
-        """The newest checkpoint, and the memos that count, its own last."""
+        """The newest checkpoint, and the memos that count, its own last; ``None`` before the first, and after the end."""
         ...
 
     async def begin(self, lease: Lease, started: Started, reuse: ReusePlan | None) -> int:
@@ -311,7 +312,7 @@ class AnalysisStore(Protocol):
 
     async def commit_segment(self, lease: Lease, segment: Segment, checkpoint: Checkpoint) -> int:
         """Commit a segment and the checkpoint behind it, together. Returns its position. Raises ``LeaseLost``; ``InternalError``
-        when it is not the next one."""
+        when it is not the next one. The last one again, alike in all, is no error: its answer may have been lost."""
         ...
 
     async def end(

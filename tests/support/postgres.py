@@ -27,6 +27,7 @@ from tests.support.folders import light_folder
 
 START_SECONDS = 30.0
 PR_SET_PDEATHSIG = 1
+LIBC = ctypes.CDLL(None)  # found before a fork, not after it
 # A test's database need not outlive the machine.
 CARELESS = {"fsync": "off", "full_page_writes": "off"}
 SETTINGS = {"listen_addresses": "", "max_connections": "200", "shared_buffers": "64MB", "log_min_messages": "panic"}
@@ -110,7 +111,7 @@ def _binaries(folder: Path, account: Mapping[str, Any]) -> Path:
 
 def _die_with_us() -> None:
     """Stop when the thread that started it is gone, even by SIGKILL."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGQUIT)
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGQUIT)
 
 
 def _wait_for(server: Postgres, process: subprocess.Popen[bytes]) -> None:

@@ -9,7 +9,6 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from orchestrator.api import messages as pb
@@ -83,7 +82,9 @@ async def _show(address: str, request: pb.SearchRequest, limit: int, *, as_json:
         for hit in hits:
             sys.stdout.write(pb.to_json(hit) + "\n")
     elif hits:
-        Console(highlight=False).print(_table(hits))
+        console = Console(highlight=False, soft_wrap=True)
+        for hit in hits:
+            console.print(_lines(hit))
     else:
         sys.stderr.write("nothing found\n")
 
@@ -109,13 +110,11 @@ def _segment(text: str) -> pb.SegmentRef:
     return pb.SegmentRef(analysis_id=name, segment_index=int(number))
 
 
-def _table(hits: list[pb.SearchHit]) -> Table:
-    table = Table("segment", "from", "to", "because", header_style="dim", box=None, padding=(0, 2), expand=False)
-    for hit in hits:
-        where = Text(describe.printable(f"{hit.segment.analysis_id}:{hit.segment.segment_index}"))
-        times = (Text(describe.clock(ns)) for ns in (hit.interval.start_ns, hit.interval.end_ns))
-        table.add_row(where, *times, Text(", ".join(_reason(reason) for reason in hit.reasons)))
-    return table
+def _lines(hit: pb.SearchHit) -> Text:
+    """A hit on two lines: where it is, and why it was found. An id stays in one piece, to be copied."""
+    where = describe.printable(f"{hit.segment.analysis_id}:{hit.segment.segment_index}")
+    times = " - ".join(describe.clock(ns) for ns in (hit.interval.start_ns, hit.interval.end_ns))
+    return Text.assemble((where, "bold"), f"  {times}\n", ("    " + ", ".join(map(_reason, hit.reasons)), "dim"))
 
 
 def _reason(reason: pb.SearchReason) -> str:

@@ -73,7 +73,8 @@ def drop_indexes(connection: psycopg.Connection[Any]) -> dict[str, str]:
 def load_postgres(database: Database, connection: psycopg.Connection[Any], chunk: Chunk) -> None:
     """Insert a chunk; row numbers are those of the segments, from 1."""
     database.write_now(lambda sql: _insert_analyses(sql, chunk))
-    columns = "id, analysis_id, number, tenant, create_us, start_ns, end_ns, time_base, moderation, has_face, document, words, classes, scores"
+    columns = "id, analysis_id, number, tenant, create_us, start_ns, end_ns, time_base, moderation, has_face, document, words,"
+        " classes, scores"
     with connection.cursor() as cursor:
         with cursor.copy(f"COPY search_segments ({columns}) FROM STDIN") as copy:
             for row, document in _rows(chunk):
@@ -91,14 +92,14 @@ def load_postgres(database: Database, connection: psycopg.Connection[Any], chunk
                 )
         ids = np.arange(chunk.first + 1, chunk.first + 1 + len(chunk.documents))
         with cursor.copy("COPY search_meanings (segment_id, space, vector) FROM STDIN (FORMAT binary)") as copy:
-            copy.write(_COPY_HEAD + _records(ids, chunk.meanings) + _COPY_END)
-        with cursor.copy("COPY search_looks (segment_id, space, vector) FROM STDIN (FORMAT binary)") as copy:
-            copy.write(_COPY_HEAD + _records(ids, chunk.looks) + _COPY_END)
+            copy.write(_COPY_HEAD + _records(ids, chunk.meanings, 3) + _COPY_END)
+        with cursor.copy("COPY search_looks (segment_id, space, vector, dims) FROM STDIN (FORMAT binary)") as copy:
+            copy.write(_COPY_HEAD + _records(ids, chunk.looks, 4) + _COPY_END)
     connection.commit()
 
 
-def _records(ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> bytes:
-    """Rows as binary COPY reads them: (id, space, halfvec)."""
+def _records(ids: NDArray[np.int64], vectors: NDArray[np.float32], columns: int) -> bytes:
+    """Rows as binary COPY reads them: (id, space, halfvec[, dims])."""
     dims = vectors.shape[1]
     fields: list[Any] = [
         ("fields", ">i2"),
@@ -108,10 +109,14 @@ def _records(ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> bytes:
         ("space", f"S{len(SPACE)}"),
     ]
     fields += [("vector_size", ">i4"), ("dims", ">i2"), ("unused", ">i2"), ("vector", ">f2", (dims,))]
+    if columns == 4:
+        fields += [("column_size", ">i4"), ("column", ">i4")]
     rows = np.zeros(len(ids), fields)
-    rows["fields"], rows["id_size"], rows["id"] = 3, 8, ids
+    rows["fields"], rows["id_size"], rows["id"] = columns, 8, ids
     rows["space_size"], rows["space"] = len(SPACE), SPACE.encode()
     rows["vector_size"], rows["dims"], rows["vector"] = 4 + 2 * dims, dims, vectors
+    if columns == 4:
+        rows["column_size"], rows["column"] = 4, dims
     return rows.tobytes()
 
 

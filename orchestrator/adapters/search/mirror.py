@@ -156,7 +156,7 @@ class Mirror:
         for name in where.classes:
             holds = np.zeros(len(wanted), np.bool_)
             codes = self._folded.get(class_name(name), set())
-            entries = np.isin(self._class_code.values, list(codes))
+            entries = self._of_classes(codes)
             entries &= self._class_score.values >= np.float32(where.min_score)
             holds[self._class_place.values[entries]] = True
             wanted &= holds
@@ -167,10 +167,16 @@ class Mirror:
         best = np.zeros(len(self.ids), np.float32)
         named = [self._stems.get(word, set()) for word in phrase.stems]
         if codes := set.intersection(*named):
-            entries = np.isin(self._class_code.values, list(codes))
+            entries = self._of_classes(codes)
             # A class that is surely there counts, however low its score: it was worth reporting.
             np.maximum.at(best, self._class_place.values[entries], self._class_score.values[entries])
         return best
+
+    def _of_classes(self, codes: set[int]) -> Mask:
+        """Which entries are of one of these classes."""
+        wanted = np.zeros(len(self._codes) + 1, np.bool_)
+        wanted[list(codes)] = True
+        return wanted[self._class_code.values]
 
     def _code(self, name: str) -> int:
         code = self._codes.get(name)

@@ -26,6 +26,7 @@ from orchestrator.pipeline.search_ports import FoundSegment
 
 Floats = NDArray[np.float32]
 Values = dict[str, object]
+FILTERED_DEPTH = 100
 
 
 class PostgresSearchIndex:
@@ -53,10 +54,8 @@ class PostgresSearchIndex:
             _plan_anew(sql)
             rows: dict[int, None] = {}
 
-            def take(condition: str, **more: object) -> None:
-                query = (
-                    f"SELECT s.id FROM search_segments s WHERE {condition} AND {clause} ORDER BY s.id DESC LIMIT :limit"
-                )
+            def take(condition: str, order: str = "", **more: object) -> None:
+                query = f"SELECT s.id FROM search_segments s WHERE {condition} AND {clause} {order} LIMIT :limit"
                 found = sql.execute(text(query), {**values, **more, "limit": DEPTH}).scalars()
                 rows.update(dict.fromkeys(found))
 
@@ -70,7 +69,11 @@ class PostgresSearchIndex:
                             take("s.classes @> CAST(:class AS text[])", **{"class": [f"{name}@{tenth}"]})
             for operator in (" & ", " | "):
                 if len(rows) < DEPTH:
-                    take("s.words @@ CAST(:asked AS tsquery)", asked=operator.join(map(_tsquery, asked)))
+                    take(
+                        "s.words @@ CAST(:asked AS tsquery)",
+                        "ORDER BY s.id DESC",
+                        asked=operator.join(map(_tsquery, asked)),
+                    )
             return tables.documents(sql, list(rows)[: 2 * DEPTH])
 
         return await self._database.read(work)
@@ -83,7 +86,7 @@ class PostgresSearchIndex:
             f" {_join(where)} WHERE v.space = :space AND v.mark <= :meanings AND {_for_vectors(where, clause)}"
             " ORDER BY v.vector <#> CAST(:vector AS halfvec(384)) LIMIT :limit"
         )
-        values |= {"space": space, "vector": vector_text(vector), "meanings": mark.meanings, "limit": DEPTH}
+        values |= {"space": space, "vector": vector_text(vector), "meanings": mark.meanings, "limit": _depth(where)}
         return await self._database.read(lambda sql: _nearest(sql, query, values))
 
     async def look(self, like: SegmentRef, where: SearchFilter, mark: Mark) -> Mapping[int, float]:
@@ -100,11 +103,11 @@ class PostgresSearchIndex:
             nearness = f"CAST(v.vector AS halfvec({size})) <#> CAST(:vector AS halfvec({size}))"
             query = (
                 f"SELECT v.segment_id, -({nearness}) AS cosine FROM search_looks v {_join(where)}"
-                f" WHERE vector_dims(v.vector) = {size} AND v.space = :space AND v.segment_id <> :row"
+                f" WHERE v.dims = {size} AND v.space = :space AND v.segment_id <> :row"
                 f" AND {_for_vectors(where, clause)} ORDER BY {nearness} LIMIT :limit"
             )
             return _nearest(
-                sql, query, {**values, "row": row, "space": found.space, "vector": found.vector, "limit": DEPTH}
+                sql, query, {**values, "row": row, "space": found.space, "vector": found.vector, "limit": _depth(where)}
             )
 
         return await self._database.read(work)
@@ -149,11 +152,16 @@ class PostgresSearchIndex:
 
 
 def _nearest(sql: Connection, query: str, values: Values) -> dict[int, float]:
-    """Run a query over vectors: walk ``DEPTH`` neighbours, and on while the filter leaves fewer than are wanted."""
+    """Run a query over vectors: walk twice ``DEPTH`` neighbours, and on while the filter leaves fewer than are wanted."""
     _plan_anew(sql)
-    sql.execute(text(f"SET LOCAL hnsw.ef_search = {DEPTH}"))
+    sql.execute(text(f"SET LOCAL hnsw.ef_search = {2 * DEPTH}"))
     sql.execute(text("SET LOCAL hnsw.iterative_scan = relaxed_order"))
     return {row.segment_id: row.cosine for row in sql.execute(text(query), values)}
+
+
+def _depth(where: SearchFilter) -> int:
+    """How many neighbours are wanted: behind a filter, each may cost many that do not pass it."""
+    return DEPTH if where == SearchFilter() else FILTERED_DEPTH
 
 
 def _plan_anew(sql: Connection) -> None:

@@ -122,9 +122,9 @@ def _into_postgres(connection: Connection, values: dict[str, object], document: 
     if look := _usable(document.look):
         connection.execute(
             text(
-                "INSERT INTO search_looks (segment_id, space, vector) VALUES (:row, :space, CAST(:vector AS halfvec))"
+                "INSERT INTO search_looks (segment_id, space, dims, vector) VALUES (:row, :space, :dims, CAST(:vector AS halfvec))"
             ),
-            {"row": row, "space": look.space, "vector": vector_text(look.vector)},
+            {"row": row, "space": look.space, "dims": len(look.vector), "vector": vector_text(look.vector)},
         )
     return int(row)
 

@@ -95,10 +95,11 @@ _POSTGRES = (
     """CREATE TABLE search_looks (
         segment_id BIGINT PRIMARY KEY REFERENCES search_segments (id) ON DELETE CASCADE,
         space TEXT NOT NULL,
+        dims INTEGER NOT NULL,
         vector HALFVEC NOT NULL
     )""",
     "ALTER TABLE search_looks ALTER COLUMN vector SET STORAGE EXTERNAL",
     "CREATE INDEX ix_search_looks_vector ON search_looks"
-    " USING hnsw ((CAST(vector AS HALFVEC(1280))) halfvec_ip_ops) WHERE vector_dims(vector) = 1280",
+    " USING hnsw ((CAST(vector AS HALFVEC(1280))) halfvec_ip_ops) WHERE dims = 1280",
     "CREATE TABLE search_todo (segment_id BIGINT PRIMARY KEY REFERENCES search_segments (id) ON DELETE CASCADE)",
 )

@@ -73,8 +73,8 @@ def drop_indexes(connection: psycopg.Connection[Any]) -> dict[str, str]:
 def load_postgres(database: Database, connection: psycopg.Connection[Any], chunk: Chunk) -> None:
     """Insert a chunk; row numbers are those of the segments, from 1."""
     database.write_now(lambda sql: _insert_analyses(sql, chunk))
-    columns = "id, analysis_id, number, tenant, create_us, start_ns, end_ns, time_base, moderation, has_face, document, words,"
-        " classes, scores"
+    columns = "id, analysis_id, number, tenant, create_us, start_ns, end_ns, time_base, moderation, has_face, document"
+    columns += ", words, classes, scores"
     with connection.cursor() as cursor:
         with cursor.copy(f"COPY search_segments ({columns}) FROM STDIN") as copy:
             for row, document in _rows(chunk):

@@ -61,12 +61,12 @@ class PostgresSearchIndex:
 
             if len(asked) == 1:
                 name = class_name(" ".join(asked[0].words))
-                take("s.classes @> CAST(:class AS text[])", **{"class": [f"{name}@0"]})
+                take("s.classes @> CAST(:terms AS text[])", terms=[f"{name}@0"])
                 if len(rows) == DEPTH:  # there are more: those with the highest scores instead
                     rows.clear()
                     for tenth in range(9, -1, -1):
                         if len(rows) < DEPTH:
-                            take("s.classes @> CAST(:class AS text[])", **{"class": [f"{name}@{tenth}"]})
+                            take("s.classes @> CAST(:terms AS text[])", terms=[f"{name}@{tenth}"])
             for operator in (" & ", " | "):
                 if len(rows) < DEPTH:
                     take(

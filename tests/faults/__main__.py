@@ -1,4 +1,4 @@
-"""The fault harnesses in full: ``python -m tests.faults [R1 R2 R3 R4 R11] [--out FILE] [--seed N]``.
+"""The fault harnesses in full: ``python -m tests.faults [R1 R2 R3 R4 R11 backup] [--out FILE] [--seed N] [--minutes M]``.
 
 Each part's outcome is a line of JSON in FILE, and a part that is there already is not run again: so an interrupted run goes on,
 and several runs (or machines, with other seeds) add up. In the end there is one line for each promise, and the exit status tells
@@ -19,7 +19,7 @@ from typing import Any
 
 import structlog
 
-from tests.faults import at_work, failpoints, fills, kills, powerloss, submits
+from tests.faults import at_work, backups, failpoints, fills, kills, powerloss, submits
 from tests.faults.serving import lasting_triton
 
 ROUNDS, EMBEDDED = 20, 6  # of R1; how many of them kill Triton too
@@ -45,6 +45,7 @@ def parts(seed: int) -> Iterator[Part]:
     yield Part("R2", f"server, seed {seed}", lambda: asyncio.run(_at_work(seed)).as_json())
     yield Part("R4", f"seed {seed}", lambda: asyncio.run(_submits(seed)).as_json())
     yield Part("R11", f"seed {seed}", lambda: asyncio.run(_fills(seed)).as_json())
+    yield Part("backup", f"seed {seed}", lambda: asyncio.run(_backups(seed)).as_json())
     for index in range(ROUNDS):
         plan = kills.Plan(seed * 1000 + index, ANALYSES, KILLS, embedded=index >= ROUNDS - EMBEDDED)
         yield Part("R1", f"seed {plan.seed}", lambda plan=plan: asyncio.run(kills.play(plan)).as_json())  # type: ignore[misc]
@@ -73,6 +74,11 @@ async def _fills(seed: int) -> fills.Outcome:
         return await fills.play(fills.Plan(seed, fills=20), triton)
 
 
+async def _backups(seed: int) -> backups.Outcome:
+    async with lasting_triton(kills.MODELS) as triton:
+        return await backups.play(backups.Plan(seed), triton)
+
+
 def report(lines: Sequence[Line]) -> Iterator[str]:
     """One line for each promise."""
     by: dict[str, list[Line]] = {}
@@ -87,7 +93,7 @@ def report(lines: Sequence[Line]) -> Iterator[str]:
                 deaths[name] = deaths.get(name, 0) + number
         broken = [text for each in by["R2"] for text in each["broken"]]
         yield failpoints.summary({"deaths": deaths, "broken": broken}, failpoints.names(), TIMES)
-    for promise, module in (("R3", powerloss), ("R4", submits), ("R11", fills)):
+    for promise, module in (("R3", powerloss), ("R4", submits), ("R11", fills), ("backup", backups)):
         for each in by.get(promise, ()):
             yield module.summary(each)
 
@@ -95,17 +101,21 @@ def report(lines: Sequence[Line]) -> Iterator[str]:
 def main() -> int:
     """Run what is missing and report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("promises", nargs="*", default=["R1", "R2", "R3", "R4", "R11"])
+    parser.add_argument("promises", nargs="*", default=["R1", "R2", "R3", "R4", "R11", "backup"])
     parser.add_argument("--out", type=Path, default=Path("faults.jsonl"))
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no part after so long")
     options = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
+    began = time.monotonic()
     for part in parts(options.seed):
+        if time.monotonic() - began > options.minutes * 60:
+            break
         known = {(line["promise"], line["part"]) for line in read(options.out)}
         if part.promise not in options.promises or (part.promise, part.name) in known:
             continue
         _say(f"{time.strftime('%H:%M:%S')} {part.promise} {part.name} ...")
-        line = {"promise": part.promise, "part": part.name, "outcome": part.run()}
+        line: Line = {"promise": part.promise, "part": part.name, "outcome": part.run()}
         with options.out.open("a", encoding="utf-8") as out:
             out.write(json.dumps(line) + "\n")
         for text in line["outcome"]["broken"][:10]:

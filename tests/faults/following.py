@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,6 +63,7 @@ class Follower:
     analysis_id: str = ""
     log: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
+    stored: int = 0  # bytes of the upload that were acknowledged
     cuts: int = 0  # calls that the server's death cut off
     done: bool = False
 
@@ -75,16 +76,18 @@ class Follower:
             await sending
         self.done = True
 
-    async def _through(self, act: object, service: AnalysisServiceStub) -> None:
-        assert callable(act)
+    async def _through(
+        self, act: Callable[[AnalysisServiceStub], Awaitable[None]], service: AnalysisServiceStub
+    ) -> None:
         while True:
             try:
-                return await act(service)
+                await act(service)
+                return
             except grpc.aio.AioRpcError as error:
                 # The status of a watch is how the analysis ended, unless the server went away.
                 if error.code() is not AWAY and (act == self._watch or not may_repeat(error)):
-                    self.broken.append(f"{act.__name__}: {error.code().name}: {error.details()}")
-                    return None
+                    self.broken.append(f"{error.code().name}: {error.details()}")
+                    return
                 self.cuts += 1
                 await asyncio.sleep(PAUSE_SECONDS)
 
@@ -98,10 +101,10 @@ class Follower:
         self.analysis_id = answer.analysis.analysis_id
 
     async def _send(self, service: AnalysisServiceStub) -> None:
-        data, known = self.clip.read_bytes(), getattr(self, "_acknowledged", 0)
+        data = self.clip.read_bytes()
         state = (await service.GetAnalysis(pb.GetAnalysisRequest(analysis_id=self.analysis_id))).analysis.upload
-        if state.committed_bytes < known:
-            self.broken.append(f"upload: {known} bytes were acknowledged, {state.committed_bytes} are left")
+        if state.committed_bytes < self.stored:
+            self.broken.append(f"upload: {self.stored} bytes were acknowledged, {state.committed_bytes} are left")
         if state.complete:
             return
         piece = -(-len(data) // PIECES)
@@ -118,7 +121,7 @@ class Follower:
                 await asyncio.sleep(PAUSE_SECONDS)
 
         answer = await service.UploadMedia(requests())
-        self._acknowledged = answer.upload.committed_bytes
+        self.stored = answer.upload.committed_bytes
         if not answer.upload.complete:
             await self._send(service)
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -266,13 +267,13 @@ def _magic(path: Path) -> bytes:
         return file.read(16)
 
 
-def summary(outcomes: Sequence[Mapping[str, object]]) -> str:
+def summary(outcomes: Sequence[Mapping[str, Any]]) -> str:
     """One line for the promise."""
     kills: Counter[str] = Counter()
     for each in outcomes:
-        kills.update(each["kills"])  # type: ignore[arg-type]
-    total = {name: sum(int(str(each[name])) for each in outcomes) for name in ("analyses", "succeeded", "segments")}
-    broken = [text for each in outcomes for text in each["broken"]]  # type: ignore[attr-defined]
+        kills.update(each["kills"])
+    total = {name: sum(each[name] for each in outcomes) for name in ("analyses", "succeeded", "segments")}
+    broken = [text for each in outcomes for text in each["broken"]]
     return (
         f"R1: {kills.total()} kills ({', '.join(f'{n} {kind}' for kind, n in kills.most_common())}) over "
         f"{total['analyses']} analyses: {total['analyses'] - total['succeeded']} lost or different, "

@@ -8,7 +8,7 @@ import secrets
 import signal
 import subprocess
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -124,8 +124,7 @@ class Served:
     def stubs(self) -> list[psutil.Process]:
         return self._below(lambda words: Path(words[0]).name == "triton_python_backend_stub")
 
-    def _below(self, wanted: object) -> list[psutil.Process]:
-        assert callable(wanted)
+    def _below(self, wanted: Callable[[list[str]], bool]) -> list[psutil.Process]:
         try:
             below = psutil.Process(self.process.pid).children(recursive=True)
         except psutil.NoSuchProcess:
@@ -151,9 +150,8 @@ async def lasting_triton(models: Sequence[str]) -> AsyncIterator[str]:
         await supervisor.stop()
 
 
-def with_luck(act: object) -> bool:
+def with_luck(act: Callable[[], object]) -> bool:
     """Do something to a process that may have ended; whether it had not."""
-    assert callable(act)
     try:
         act()
     except (psutil.NoSuchProcess, ProcessLookupError):

@@ -7,6 +7,7 @@ import random
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -70,7 +71,7 @@ async def play(plan: Plan, triton: str) -> Outcome:
         dice.shuffle(order)
         told: dict[str, set[str]] = {each: set() for each in wanted}
         killer = asyncio.create_task(
-            _kill(served, plan, outcome, began=lambda: outcome.answered / plan.submits, dice=dice)
+            _kill(served, plan, outcome, done=lambda: outcome.answered / plan.submits, dice=dice)
         )
         queue = iter([(each, dice.random() < plan.drops) for each in order] + [(each, False) for each in wanted])
 
@@ -124,7 +125,7 @@ async def _submit(
         return
 
 
-async def _answer(call: grpc.aio.UnaryUnaryCall) -> pb.CreateAnalysisResponse:
+async def _answer(call: Awaitable[pb.CreateAnalysisResponse]) -> pb.CreateAnalysisResponse:
     try:
         return await call
     except asyncio.CancelledError:
@@ -133,12 +134,13 @@ async def _answer(call: grpc.aio.UnaryUnaryCall) -> pb.CreateAnalysisResponse:
         ) from None
 
 
-async def _kill(served: Served, plan: Plan, outcome: Outcome, *, began: object, dice: random.Random) -> None:
+async def _kill(
+    served: Served, plan: Plan, outcome: Outcome, *, done: Callable[[], float], dice: random.Random
+) -> None:
     """Kills spread over the answers."""
-    assert callable(began)
     marks = sorted(dice.uniform(0.02, 0.5) for _ in range(plan.kills))  # of the submits, more than half are answered
     for mark in marks:
-        while began() < mark:
+        while done() < mark:
             await asyncio.sleep(0.005)
         served.kill()
         outcome.kills += 1

@@ -58,16 +58,16 @@ def test_only_the_careful_program_loses_nothing(program: str, safe: bool, tmp_pa
     root, records = recorded(program + PUTS, tmp_path, recorder)
     dice, lost = random.Random(7), 0
     for _ in range(60):
-        disk, acknowledged = Disk(str(root)), {}
+        disk, acknowledged = Disk(str(root)), dict[str, int]()
         for each in records[: dice.randrange(len(records))]:
             disk.play(each)
             if each.op is Op.MARK:
                 name, step = each.first.decode().split()
                 acknowledged[name] = int(step)
         image = disk.after_loss(dice)
-        for name, step in acknowledged.items():
+        for name, last in acknowledged.items():
             content = image.get(f"{root}/{name}") or b"none"
-            whole = len(content) == 2000 and len(set(content)) == 1 and content[0] >= step
+            whole = len(content) == 2000 and len(set(content)) == 1 and content[0] >= last
             lost += not whole
     assert (lost == 0) == safe
 

@@ -55,7 +55,7 @@ class Decoder(ScriptedDecoder):
         return {i: i - 1 for i in frames if i % 3 == 2 and i - 1 not in self.lost}
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.data())
 def test_behind_every_segment_the_rest_is_the_same(data):
     levels = scenes(data.draw)[:260]

@@ -76,7 +76,7 @@ class VectorIndex:
         higher row among equals. ``allowed`` [n], in the order of ``rows``, says which may be among them."""
         if query.shape != (self.dims,):
             raise ValueError(f"a query of {self.dims} dimensions, got the shape {query.shape}")
-        self._keep_up()
+        self.prepare()
         places = self._candidates(query, count, allowed)
         rows = self._rows[places]
         cosines = _products(fetch(rows), query)
@@ -112,8 +112,9 @@ class VectorIndex:
             cosines[at : at + _BLOCK] = _products(_widened(self._half[here]), query)
         return cosines
 
-    def _keep_up(self) -> None:
-        """Project what was added since; fit the basis once there are so many more vectors that it may be a poor one."""
+    def prepare(self) -> None:
+        """Project what was added since, and fit the basis once there are so many more vectors that it may be a poor one:
+        what the next ``nearest`` would do first."""
         if self._size >= max(FIT_AT, FIT_AGAIN * self._fitted_at):
             self._fit()
             self._projected = 0

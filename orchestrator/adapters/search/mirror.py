@@ -207,6 +207,10 @@ class VectorMirror:
         self._place.extend(places.tolist())
         self._mark.extend(marks)
 
+    def prepare(self) -> None:
+        """Do what the next search would have to do first."""
+        self._index.prepare()
+
     def nearest(self, query: Floats, count: int, fetch: Fetch, wanted: Mask, mark: int) -> dict[int, float]:
         """The ``count`` nearest rows among the ``wanted`` places with marks up to ``mark``, by cosine."""
         allowed = wanted[self._place.values] & (self._mark.values <= mark)

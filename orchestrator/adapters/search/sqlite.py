@@ -215,6 +215,8 @@ class SqliteSearchIndex:
         while rows := self._after(sql, _LOOKS, self._last_look):
             self._add_vectors(self._looks, rows)
             self._last_look = rows[-1].mark
+        for mirror in (*self._meanings.values(), *self._looks.values()):
+            mirror.prepare()
 
     def _after(self, sql: Connection, query: object, last: int) -> Sequence[Row[tuple[object, ...]]]:
         return sql.execute(query, {"after": last, "limit": _AT_ONCE}).all()  # type: ignore[call-overload,no-any-return]

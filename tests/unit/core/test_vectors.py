@@ -74,7 +74,7 @@ def test_a_bound_that_is_too_low_would_lose_neighbours(monkeypatch: pytest.Monke
     stored = data("scattered")
     index = VectorIndex(DIMS)
     index.add(np.arange(len(stored), dtype=np.int64), stored)
-    index._keep_up()
+    index.prepare()
     index._rest[::2] = 0
     lost = 0
     for query in stored[:20]:

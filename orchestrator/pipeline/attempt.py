@@ -25,7 +25,7 @@ from orchestrator.core.jobs import (
 from orchestrator.core.media import DecodeLimits
 from orchestrator.core.profiles import Profile
 from orchestrator.core.results import Finished, Progress, Segment, Started
-from orchestrator.errors import NotFound, ProfileError, ReelsiftError, SourceGone, StoreUnavailable
+from orchestrator.errors import NotFound, ProfileError, ReelsiftError, StoreUnavailable
 from orchestrator.pipeline.analysis import Analysis, Known
 from orchestrator.pipeline.disk import DiskGuard
 from orchestrator.pipeline.keys import keys_of
@@ -160,10 +160,9 @@ class Attempt:
                 self._reuse = replace(plan, analyzers=left)
         if self._reuse is None:
             return None
+        # If that analysis is gone meanwhile, everything is computed; what was told already is not told again.
         known = await known_answers(store, self._reuse)
         known = known.within(selection) if known else None
-        if known is None and not fresh:
-            raise SourceGone("the analysis whose answers were being taken over is gone")
         self._reuse = known.plan if known else None
         return known
 

@@ -16,6 +16,7 @@ from orchestrator.api.gen.reelsift.v1 import analysis_pb2 as pb
 from orchestrator.api.gen.reelsift.v1.analysis_pb2_grpc import AnalysisServiceStub
 
 AWAY = grpc.StatusCode.UNAVAILABLE  # of a call that a kill cut off
+CUT = "Internal error from Core"  # what grpc.aio says when it was just writing
 FULL = grpc.StatusCode.RESOURCE_EXHAUSTED  # of a request that may come again
 PAUSE_SECONDS = 0.1
 PIECES = 12  # of an upload
@@ -37,7 +38,12 @@ async def stub(address: str) -> AsyncIterator[AnalysisServiceStub]:
 
 def may_repeat(error: grpc.aio.AioRpcError) -> bool:
     """Whether the server went away, or will take the request later."""
-    return error.code() in (AWAY, FULL)
+    return is_away(error) or error.code() is FULL
+
+
+def is_away(error: grpc.aio.AioRpcError) -> bool:
+    """Whether the server went away."""
+    return error.code() is AWAY or error.details() == CUT
 
 
 def plain(response: pb.AnalyzeResponse) -> str:
@@ -85,7 +91,7 @@ class Follower:
                 return
             except grpc.aio.AioRpcError as error:
                 # The status of a watch is how the analysis ended, unless the server went away.
-                if error.code() is not AWAY and (act == self._watch or not may_repeat(error)):
+                if not is_away(error) and (act == self._watch or not may_repeat(error)):
                     self.broken.append(f"{error.code().name}: {error.details()}")
                     return
                 self.cuts += 1

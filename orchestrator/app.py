@@ -111,7 +111,7 @@ async def running_app(settings: Settings, inference_of: InferenceOf = running_in
 
         async def ready() -> Mapping[str, bool]:
             await store.queued(limit=1)
-            return {"store": True, "disk": not parts.disk.full}
+            return {"store": True, "disk": not parts.disk.full, "accepting": service.accepting}
 
         if settings.http_listen:
             await stack.enter_async_context(http_server(service, searches, settings.http_listen, ready=ready))

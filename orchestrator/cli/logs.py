@@ -18,7 +18,9 @@ def configure(level: str, *, as_json: bool = False) -> None:
     if as_json:
         renderers = [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(_json)]
     else:
-        renderers = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        # Plain: drawing the locals of every frame would hold the event loop for a second.
+        plain = structlog.dev.plain_traceback
+        renderers = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(number),
         processors=[

@@ -66,6 +66,11 @@ class AnalysisService:
         self._running: asyncio.Task[None] | None = None
         self._draining = False
 
+    @property
+    def accepting(self) -> bool:
+        """Whether new analyses are taken: not when draining, nor while the disk is full."""
+        return not (self._draining or self._parts.disk.full)
+
     def start(self) -> None:
         """Begin to run what is queued, what an earlier process left behind first."""
         self._running = asyncio.create_task(self._runner.run(), name="runner")

@@ -149,3 +149,9 @@ def test_the_composites_captions() -> None:
     ]
     assert (events[0].start, events[0].end) == (0, 2000)
     assert (events[1].start, events[1].end) == (5040, 7680)
+
+
+def test_nothing_that_readers_break_lines_at_survives() -> None:
+    broken = "a\nb\r\nc\x0bd\x0ce\x1cf\x1eg\x85h\u2028i\u2029j"
+    assert one_line(f" {broken}\t") == "a b  c d e f g h i j"
+    assert len(one_line(broken).splitlines()) == 1

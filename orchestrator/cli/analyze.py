@@ -159,6 +159,8 @@ async def _inside(given: Mapping[str, object], root: Path) -> AsyncIterator[str]
                 "spool_dir": Path(folder) / "uploads",
                 "database": "",
                 "blobs": "",
+                "disk_low_bytes": 16 << 20,  # a temporary folder may be small, and so is what goes there
+                "disk_high_bytes": 32 << 20,
                 "drain_seconds": DRAIN_SECONDS,
             }
         )

@@ -90,7 +90,7 @@ def lives(seed: int, count: int) -> list[Life]:
             segments=dice.randint(1, 4),
             upload=dice.choice((0, dice.randint(1, 40_000))),
             crashes=dice.choice((0, 0, 1)),
-            deleted=dice.random() < 0.2,
+            deleted=index % 6 == 1,
             cancelled=index % 6 == 5,
         )
         for index in range(count)

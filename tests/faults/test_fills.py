@@ -17,5 +17,5 @@ async def test_a_full_disk_pauses_and_loses_nothing(triton: str) -> None:
 
 @pytest.mark.timeout(240)
 async def test_an_impatient_service_is_noticed(triton: str) -> None:
-    outcome = await fills.play(fills.Plan(seed=2, fills=2, patience=10, program=broken.program("impatient")), triton)
+    outcome = await fills.play(fills.Plan(seed=2, fills=1, patience=5, program=broken.program("impatient")), triton)
     assert outcome.broken

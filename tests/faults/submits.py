@@ -105,8 +105,10 @@ async def _submit(
             if patience is None:
                 answer = await call
             else:
-                done, _ = await asyncio.wait([asyncio.ensure_future(_answer(call))], timeout=patience)
+                answering = asyncio.ensure_future(_answer(call))
+                done, _ = await asyncio.wait([answering], timeout=patience)
                 if not done:
+                    answering.add_done_callback(lambda task: task.cancelled() or task.exception())
                     call.cancel()  # closes its stream: the answer finds nobody
                     outcome.dropped += 1
                     return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,12 @@ from tests.media.composite import build_composite
 from tests.media.truth import Truth
 from tests.support.folders import light_folder
 from tests.support.postgres import Postgres, running_postgres
+
+
+def pytest_configure() -> None:
+    """A shell that starts us in the background has us ignore Ctrl-C: the tests of it would wait for ever, and so would the
+    commands that they start."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,7 +130,8 @@ async def test_a_server_killed_in_the_midst_goes_on_and_so_does_its_client(
     try:
         async with connect(server.address) as own:
             answer = Answer()
-            async for response in own.analyze_file(composite.path, OPTIONS):
+            slowly = composite.nbytes / 8  # bytes a second: when it is killed, it cannot be done
+            async for response in own.analyze_file(composite.path, OPTIONS, bytes_per_second=slowly):
                 answer.add(response)
                 if len(answer.segments) == 3 and response.HasField("segment"):
                     await asyncio.to_thread(server.crash)

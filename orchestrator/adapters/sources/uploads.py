@@ -58,11 +58,6 @@ class Uploads:
         """Whether its file is here."""
         return self._path(upload_id).is_file()
 
-    def committed(self, upload_id: str) -> int:
-        """Bytes written while somebody holds it open, else 0."""
-        growing = self._open.get(upload_id)
-        return growing.control.committed if growing else 0
-
     def delete(self, upload_id: str) -> None:
         """Remove the file; who has it open reads on."""
         self._path(upload_id).unlink(missing_ok=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
@@ -50,8 +51,9 @@ class Selection:
         return (*([self.shots.name] if self.shots else []), *(analyzer.name for analyzer in self.analyzers))
 
 
-def available() -> dict[str, Any]:
-    """Entry points by name."""
+@cache
+def available() -> Mapping[str, Any]:
+    """Entry points by name. Looking for them reads every installed package's list: once is enough."""
     return {point.name: point for point in entry_points(group=GROUP)}
 
 

@@ -10,7 +10,8 @@ from orchestrator.core.results import Progress
 
 class _Topic:
     def __init__(self) -> None:
-        self.version = 0
+        self.version = 0  # rises with all news
+        self.logged = 0  # rises with those that the store knows too
         self.watchers = 0
         self.progress: Progress | None = None
         self.changed = asyncio.Event()
@@ -29,7 +30,10 @@ class News:
         if topic is None:
             return
         topic.version += 1
-        topic.progress = progress or topic.progress
+        if progress is None:
+            topic.logged += 1
+        else:
+            topic.progress = progress
         topic.changed.set()
         topic.changed = asyncio.Event()
 
@@ -52,11 +56,11 @@ class News:
 
 
 class Watch:
-    """One watcher. Look at the store after making it, and again after each ``wait``: so nothing falls between."""
+    """One watcher. Look at the store after making it, and after each ``wait`` that says so: so nothing falls between."""
 
     def __init__(self, news: News, analysis_id: str, topic: _Topic) -> None:
         self._news, self._analysis_id, self._topic = news, analysis_id, topic
-        self._seen = topic.version
+        self._seen, self._read = topic.version, topic.logged
         self._shown: Progress | None = None
 
     def progress(self) -> Progress | None:
@@ -65,15 +69,19 @@ class Watch:
         self._shown = newest
         return newest if newest is not shown else None
 
-    async def wait(self, seconds: float | None) -> None:
-        """Return once something happened since the last ``wait``, or after ``seconds``."""
+    async def wait(self, seconds: float | None) -> bool:
+        """Return once something happened since the last ``wait``, or after ``seconds``; whether the store is to be asked
+        again: not for the sake of mere progress."""
+        late = False
         if self._seen == self._topic.version:
             try:
                 async with asyncio.timeout(seconds):
                     await self._topic.changed.wait()
             except TimeoutError:
-                pass
-        self._seen = self._topic.version
+                late = True
+        fresh = late or self._read != self._topic.logged
+        self._seen, self._read = self._topic.version, self._topic.logged
+        return fresh
 
     def close(self) -> None:
         """Stop watching."""

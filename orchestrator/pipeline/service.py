@@ -129,23 +129,22 @@ class AnalysisService:
     async def events(self, analysis_id: str, after: int = 0) -> AsyncGenerator[tuple[int, AnalysisEvent], None]:
         """The log above position ``after``, then what comes, until the final event; between them ``Progress`` at 0."""
         watch = self._parts.news.watch(analysis_id)
+        fresh = True
         try:
             while True:
-                page = await self._store.read(analysis_id, after)
-                for sequence, event in page:
-                    yield sequence, event
-                    after = sequence
-                    if isinstance(event, FINAL_EVENTS):
-                        return
-                if page:
-                    continue
-                if await self._is_over(analysis_id, after):
+                while fresh and (page := await self._store.read(analysis_id, after)):
+                    for sequence, event in page:
+                        yield sequence, event
+                        after = sequence
+                        if isinstance(event, FINAL_EVENTS):
+                            return
+                if fresh and await self._is_over(analysis_id, after):
                     return
                 if (progress := watch.progress()) is not None:
                     yield 0, progress
                 if self._parts.news.closed:
                     raise Draining("this server is going away; what follows is told by the next one")
-                await watch.wait(POLL_SECONDS if self._store.shared else None)
+                fresh = await watch.wait(POLL_SECONDS if self._store.shared else None)
         finally:
             watch.close()
 

@@ -31,6 +31,17 @@ async def test_waiting_ends_by_itself_when_asked_to() -> None:
     await asyncio.wait_for(watch.wait(0.01), 1)
 
 
+async def test_mere_progress_is_no_reason_to_ask_the_store() -> None:
+    news = News()
+    watch = news.watch("one")
+    news.tell("one", PROGRESS)
+    assert not await watch.wait(1)
+    news.tell("one", PROGRESS)
+    news.tell("one")
+    assert await watch.wait(1), "progress hides nothing that was logged"
+    assert await watch.wait(0.01), "who waited long asks: another process may have written"
+
+
 async def test_each_watcher_sees_each_progress_once() -> None:
     news = News()
     one, other = news.watch("one"), news.watch("one")

@@ -1,4 +1,4 @@
-"""The fault harnesses in full: ``python -m tests.faults [R1 R2 R3 R4 R11 backup] [--out FILE] [--seed N] [--minutes M]``.
+"""The fault harnesses in full: ``python -m tests.faults [R1 R2 R3 R4 R5 R11 backup] [--out FILE] [--seed N] [--minutes M]``.
 
 Each part's outcome is a line of JSON in FILE, and a part that is there already is not run again: so an interrupted run goes on,
 and several runs (or machines, with other seeds) add up. In the end there is one line for each promise, and the exit status tells
@@ -14,18 +14,20 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import structlog
 
-from tests.faults import at_work, backups, failpoints, fills, kills, powerloss, submits
+from tests.faults import at_work, backups, failpoints, fills, histories, kills, powerloss, submits
 from tests.faults.serving import lasting_triton
 
 ROUNDS, EMBEDDED = 20, 6  # of R1; how many of them kill Triton too
 ANALYSES, KILLS = 10, 50  # of a round
 TIMES = 20  # at each failpoint
 LOSSES, TAPES = 1000, 5
+HISTORIES, PARTS = 5000, 10  # on each database
 Line = dict[str, Any]
 
 
@@ -46,9 +48,13 @@ def parts(seed: int) -> Iterator[Part]:
     yield Part("R4", f"seed {seed}", lambda: asyncio.run(_submits(seed)).as_json())
     yield Part("R11", f"seed {seed}", lambda: asyncio.run(_fills(seed)).as_json())
     yield Part("backup", f"seed {seed}", lambda: asyncio.run(_backups(seed)).as_json())
+    for database in histories.DATABASES:
+        for number in range(seed * 1000, seed * 1000 + PARTS):
+            yield Part("R5", f"{database}, seed {number}", partial(_histories, database, number))
+    unkilled = kills.References()
     for index in range(ROUNDS):
         plan = kills.Plan(seed * 1000 + index, ANALYSES, KILLS, embedded=index >= ROUNDS - EMBEDDED)
-        yield Part("R1", f"seed {plan.seed}", lambda plan=plan: asyncio.run(kills.play(plan)).as_json())  # type: ignore[misc]
+        yield Part("R1", f"seed {plan.seed}", partial(_kills, plan, unkilled))
 
 
 def of_lives() -> list[str]:
@@ -57,6 +63,10 @@ def of_lives() -> list[str]:
 
 def of_server() -> list[str]:
     return [name for name in failpoints.names() if name.startswith(failpoints.SERVER)]
+
+
+def _kills(plan: kills.Plan, unkilled: kills.References) -> Line:
+    return asyncio.run(kills.play(plan, unkilled=unkilled)).as_json()
 
 
 async def _at_work(seed: int) -> failpoints.Outcome:
@@ -74,6 +84,10 @@ async def _fills(seed: int) -> fills.Outcome:
         return await fills.play(fills.Plan(seed, fills=20), triton)
 
 
+def _histories(database: str, seed: int) -> Line:
+    return histories.play_anew(database, HISTORIES // PARTS, seed).as_json()
+
+
 async def _backups(seed: int) -> backups.Outcome:
     async with lasting_triton(kills.MODELS) as triton:
         return await backups.play(backups.Plan(seed), triton)
@@ -84,8 +98,9 @@ def report(lines: Sequence[Line]) -> Iterator[str]:
     by: dict[str, list[Line]] = {}
     for line in lines:
         by.setdefault(line["promise"], []).append(line["outcome"])
-    if "R1" in by:
-        yield kills.summary(by["R1"])
+    for promise, over in (("R1", kills), ("R5", histories)):
+        if promise in by:
+            yield over.summary(by[promise])
     if "R2" in by:
         deaths: dict[str, int] = {}
         for each in by["R2"]:
@@ -101,7 +116,7 @@ def report(lines: Sequence[Line]) -> Iterator[str]:
 def main() -> int:
     """Run what is missing and report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("promises", nargs="*", default=["R1", "R2", "R3", "R4", "R11", "backup"])
+    parser.add_argument("promises", nargs="*", default=["R1", "R2", "R3", "R4", "R5", "R11", "backup"])
     parser.add_argument("--out", type=Path, default=Path("faults.jsonl"))
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no part after so long")

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from tests.faults import following
 from tests.faults.failpoints import Outcome
-from tests.faults.following import Follower
-from tests.faults.kills import ANALYZERS, clips, references
+from tests.faults.following import Follower, References
+from tests.faults.kills import ANALYZERS, clips
 from tests.faults.serving import Served
 
 DEATH_SECONDS = 60.0
@@ -32,7 +32,8 @@ async def play(points: Sequence[str], times: int, seed: int, triton: str) -> Out
         await served.start()
         service = await stack.enter_async_context(following.stub(served.address))
         jobs = [Follower(f"turn {turn}", dice.choice(films), ANALYZERS) for turn in range(times)]
-        unkilled = await references(service, jobs)
+        unkilled = References()
+        await unkilled.complete(service, jobs)
         await served.stop()
         for job in jobs:
             running = asyncio.create_task(job.run(service))
@@ -46,7 +47,7 @@ async def play(points: Sequence[str], times: int, seed: int, triton: str) -> Out
                     served.kill()
             await served.start()
             await asyncio.wait_for(running, DEATH_SECONDS)
-            await job.check(service, unkilled[job.clip, job.upload])
+            await job.check(service, unkilled.of(job))
             await served.stop()
             outcome.broken += [f"{job.request_id}: {text}" for text in job.broken]
     outcome.seconds = round(time.monotonic() - began, 1)

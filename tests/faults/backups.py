@@ -15,16 +15,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from orchestrator.adapters.stores.sqlite import FILE_NAME
-from orchestrator.api.gen.reelsift.v1.analysis_pb2_grpc import AnalysisServiceStub
 from tests.acceptance.server import REELSIFT, environment
 from tests.faults import following
-from tests.faults.following import Follower
+from tests.faults.following import Follower, References
 from tests.faults.kills import ANALYZERS, clips
 from tests.faults.serving import Served
 
 STUCK_SECONDS = 400.0
-
-References = dict[tuple[Path, bool], list[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +76,8 @@ async def play(plan: Plan, triton: str) -> Outcome:
 
         jobs = fresh()
         async with following.stub(served.address) as service:
-            undisturbed = await _references(service, jobs)
+            undisturbed = References()
+            await undisturbed.complete(service, jobs)
             running = [asyncio.create_task(job.run(service)) for job in jobs]
             for index in range(plan.backups):
                 share = (index + dice.uniform(0.3, 0.9)) / (plan.backups + 1)
@@ -107,21 +105,9 @@ async def play(plan: Plan, triton: str) -> Outcome:
     return outcome
 
 
-async def _references(service: AnalysisServiceStub, jobs: list[Follower]) -> References:
-    """The log of an undisturbed run of each kind of job."""
-    logs: References = {}
-    for job in jobs:
-        if (kind := (job.clip, job.upload)) not in logs:
-            run = Follower(f"undisturbed-{len(logs)}", job.clip, job.analyzers, job.upload)
-            await run.run(service)
-            assert not run.broken, run.broken
-            logs[kind] = run.log
-    return logs
-
-
 async def _until(jobs: list[Follower], undisturbed: References, share: float) -> None:
     """Wait until the clients know so large a share of all events."""
-    total = sum(len(undisturbed[job.clip, job.upload]) for job in jobs)
+    total = sum(len(undisturbed.of(job)) for job in jobs)
     began = time.monotonic()
     while sum(len(job.log) for job in jobs) < share * total:
         assert time.monotonic() - began < STUCK_SECONDS, "the analyses do not get on"
@@ -156,7 +142,7 @@ async def _all(running: list[asyncio.Task[None]], outcome: Outcome) -> None:
 def _judged(jobs: list[Follower], undisturbed: References) -> list[str]:
     broken = [f"{job.request_id}: {text}" for job in jobs for text in job.broken]
     for job in jobs:
-        expected = undisturbed[job.clip, job.upload]
+        expected = undisturbed.of(job)
         if job.done and not job.broken and job.log != expected:
             broken.append(f"{job.request_id}: {following.difference(job.log, expected)}")
     return broken

@@ -18,8 +18,8 @@ from grpc_status import rpc_status
 from orchestrator.api.gen.reelsift.v1 import analysis_pb2 as pb
 from orchestrator.api.gen.reelsift.v1.analysis_pb2_grpc import AnalysisServiceStub
 from tests.faults import following
-from tests.faults.following import Follower
-from tests.faults.kills import ANALYZERS, _intact, clips, references
+from tests.faults.following import Follower, References
+from tests.faults.kills import ANALYZERS, _intact, clips
 from tests.faults.kills import Outcome as KillsOutcome
 from tests.faults.serving import Served
 from tests.support.small_disk import fill, small_disk
@@ -70,7 +70,8 @@ async def play(plan: Plan, triton: str) -> Outcome:
             Follower(f"request-{index}", films[index % 2], ANALYZERS, index % 4 >= 2)
             for index in range(max(2, plan.fills))
         ]
-        unkilled = await references(service, jobs)
+        unkilled = References()
+        await unkilled.complete(service, jobs)
         if plan.program:
             await served.stop()
             served.program = plan.program
@@ -90,7 +91,7 @@ async def play(plan: Plan, triton: str) -> Outcome:
             task.cancel()
         for job in jobs:
             if job.done and not job.broken:
-                await job.check(service, unkilled[job.clip, job.upload])
+                await job.check(service, unkilled.of(job))
             elif not job.done:
                 job.broken.append("it never ended")
         sound = KillsOutcome(plan.seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -156,6 +156,37 @@ class Follower:
         if got.state != pb.ANALYSIS_STATE_SUCCEEDED or got.segment_count != len(told) - 2:
             name = pb.AnalysisState.Name(got.state)
             self.broken.append(f"state: {name}, {got.segment_count} segments, {len(told)} events")
+
+
+Kind = tuple[str, tuple[str, ...], bool]
+
+
+class References:
+    """The logs of undisturbed runs, by clip and way to the server. ``runs``: those of the last call."""
+
+    def __init__(self) -> None:
+        self._logs: dict[Kind, list[str]] = {}
+        self.runs: tuple[Follower, ...] = ()
+
+    async def complete(self, service: AnalysisServiceStub, jobs: Sequence[Follower]) -> None:
+        """Run each kind of job that is missing. ``AssertionError`` when one fails."""
+        kinds = {_kind(job): job for job in jobs if _kind(job) not in self._logs}
+        runs = [
+            Follower(f"undisturbed-{at}", job.clip, job.analyzers, job.upload) for at, job in enumerate(kinds.values())
+        ]
+        for run in runs:
+            await run.run(service)
+            assert not run.broken, run.broken
+            self._logs[_kind(run)] = run.log
+        self.runs = tuple(runs)
+
+    def of(self, job: Follower) -> list[str]:
+        """What ``job`` would have been told, undisturbed."""
+        return self._logs[_kind(job)]
+
+
+def _kind(job: Follower) -> Kind:
+    return job.clip.name, job.analyzers, job.upload
 
 
 def difference(one: list[str], other: list[str]) -> str:

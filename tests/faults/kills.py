@@ -25,7 +25,7 @@ from orchestrator.adapters.frames.shm import SHM
 from orchestrator.api.gen.reelsift.v1 import analysis_pb2 as pb
 from orchestrator.api.gen.reelsift.v1.analysis_pb2_grpc import AnalysisServiceStub
 from tests.faults import following
-from tests.faults.following import Follower
+from tests.faults.following import Follower, References
 from tests.faults.serving import Served, lasting_triton, with_luck
 from tests.media.composite import REEL, build
 
@@ -83,9 +83,11 @@ def clips(folder: Path, count: int) -> list[Path]:
     return paths
 
 
-async def play(plan: Plan, triton: str = "") -> Outcome:
-    """One round. ``triton``: the address of a lasting one, which is started when none is given."""
+async def play(plan: Plan, triton: str = "", unkilled: References | None = None) -> Outcome:
+    """One round. ``triton``: the address of a lasting one, which is started when none is given; ``unkilled``: what runs of other
+    rounds were told."""
     began, outcome = time.monotonic(), Outcome(plan.seed)
+    unkilled = unkilled or References()
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kills-")))
         if not (triton or plan.embedded):
@@ -101,7 +103,8 @@ async def play(plan: Plan, triton: str = "") -> Outcome:
             Follower(f"request-{index}", films[index % len(films)], ANALYZERS, plan.uploads and index % 3 == 2)
             for index in range(plan.analyses)
         ]
-        unkilled = await references(service, jobs)
+        await unkilled.complete(service, jobs)
+        assert all(len(unkilled.of(job)) > 3 for job in jobs), "some have too few segments to lose one"
         if plan.program:  # from here on
             await served.stop()
             served.program = plan.program
@@ -109,8 +112,8 @@ async def play(plan: Plan, triton: str = "") -> Outcome:
         await round_.run()
         for job in jobs:
             if job.done and not job.broken:
-                await job.check(service, unkilled[job.clip, job.upload])
-        await _nothing_else(service, jobs + list(unkilled.jobs), outcome)
+                await job.check(service, unkilled.of(job))
+        await _nothing_else(service, jobs + list(unkilled.runs), outcome)
         await served.stop()
         _intact(served, outcome)
         outcome.analyses = len(jobs)
@@ -122,25 +125,6 @@ async def play(plan: Plan, triton: str = "") -> Outcome:
         outcome.broken += [f"{job.request_id} ({job.clip.stem}): {text}" for job in jobs for text in job.broken]
     outcome.seconds = round(time.monotonic() - began, 1)
     return outcome
-
-
-class References(dict[tuple[Path, bool], list[str]]):
-    """The logs of unkilled runs, by clip and whether it was uploaded; ``jobs`` made them."""
-
-    jobs: tuple[Follower, ...] = ()
-
-
-async def references(service: AnalysisServiceStub, jobs: Sequence[Follower]) -> References:
-    """One unkilled run for each kind of job."""
-    kinds = sorted({(job.clip, job.upload) for job in jobs})
-    runs = {kind: Follower(f"unkilled-{index}", kind[0], ANALYZERS, kind[1]) for index, kind in enumerate(kinds)}
-    for run in runs.values():
-        await run.run(service)
-        assert not run.broken, run.broken
-        assert len(run.log) > 3, f"{run.clip} has too few segments to lose one"
-    made = References({kind: run.log for kind, run in runs.items()})
-    made.jobs = tuple(runs.values())
-    return made
 
 
 class Round:

@@ -1,13 +1,15 @@
 """The shared index: words and classes in GIN, vectors in pgvector's HNSW.
 
 Every query looks at a bounded number of rows, however many match: of words those newest first, of a class those with
-the highest tenths of its score, of vectors what HNSW walks over. So it stays fast at a million segments, at the price
-that neighbours may be missed (``tests/benchmarks/search.py`` measures how many).
+the highest tenths of its score, of vectors what HNSW walks over, or all of them behind a filter that few rows pass. So it
+stays fast at a million segments, at the price that neighbours may be missed (``tests/benchmarks/search.py`` measures how
+many).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +28,8 @@ from orchestrator.pipeline.search_ports import FoundSegment
 
 Floats = NDArray[np.float32]
 Values = dict[str, object]
-FILTERED_DEPTH = 100
+FILTERED_DEPTH = 100  # neighbours behind a filter: each may cost many that do not pass it
+FEW = 2000  # rows behind a filter that are compared one by one
 
 
 class PostgresSearchIndex:
@@ -80,18 +83,16 @@ class PostgresSearchIndex:
 
     async def meaning(self, space: str, vector: Floats, where: SearchFilter, mark: Mark) -> Mapping[int, float]:
         """See the port."""
-        clause, values = _clause(where, mark)
-        query = (
-            "SELECT v.segment_id, -(v.vector <#> CAST(:vector AS halfvec(384))) AS cosine FROM search_meanings v"
-            f" {_join(where)} WHERE v.space = :space AND v.mark <= :meanings AND {_for_vectors(where, clause)}"
-            " ORDER BY v.vector <#> CAST(:vector AS halfvec(384)) LIMIT :limit"
+        near = _Near(
+            "search_meanings",
+            "v.vector <#> CAST(:vector AS halfvec(384))",
+            "v.space = :space AND v.mark <= :meanings",
+            {"space": space, "vector": vector_text(vector), "meanings": mark.meanings},
         )
-        values |= {"space": space, "vector": vector_text(vector), "meanings": mark.meanings, "limit": _depth(where)}
-        return await self._database.read(lambda sql: _nearest(sql, query, values))
+        return await self._database.read(lambda sql: _nearest(sql, near, where, mark))
 
     async def look(self, like: SegmentRef, where: SearchFilter, mark: Mark) -> Mapping[int, float]:
         """See the port."""
-        clause, values = _clause(where, mark)
 
         def work(sql: Connection) -> Mapping[int, float]:
             row = tables.row_of(sql, like)
@@ -100,15 +101,13 @@ class PostgresSearchIndex:
             if found is None:
                 raise FailedPrecondition("this segment has no image vector: the analyzer `similarity` did not run")
             size = found.vector.count(",") + 1
-            nearness = f"CAST(v.vector AS halfvec({size})) <#> CAST(:vector AS halfvec({size}))"
-            query = (
-                f"SELECT v.segment_id, -({nearness}) AS cosine FROM search_looks v {_join(where)}"
-                f" WHERE v.dims = {size} AND v.space = :space AND v.segment_id <> :row"
-                f" AND {_for_vectors(where, clause)} ORDER BY {nearness} LIMIT :limit"
+            near = _Near(
+                "search_looks",
+                f"CAST(v.vector AS halfvec({size})) <#> CAST(:vector AS halfvec({size}))",
+                f"v.dims = {size} AND v.space = :space AND v.segment_id <> :row",
+                {"row": row, "space": found.space, "vector": found.vector},
             )
-            return _nearest(
-                sql, query, {**values, "row": row, "space": found.space, "vector": found.vector, "limit": _depth(where)}
-            )
+            return _nearest(sql, near, where, mark)
 
         return await self._database.read(work)
 
@@ -151,17 +150,42 @@ class PostgresSearchIndex:
         return await self._database.write(lambda sql: tables.put_back(sql, space))
 
 
-def _nearest(sql: Connection, query: str, values: Values) -> dict[int, float]:
-    """Run a query over vectors: walk twice ``DEPTH`` neighbours, and on while the filter leaves fewer than are wanted."""
+@dataclass(frozen=True, slots=True)
+class _Near:
+    """Which vectors are compared, and how: ``distance`` is what the table's HNSW index is ordered by."""
+
+    table: str
+    distance: str
+    condition: str
+    values: Values
+
+
+def _nearest(sql: Connection, near: _Near, where: SearchFilter, mark: Mark) -> dict[int, float]:
+    """Compare every row behind a filter that few pass. Otherwise walk twice ``DEPTH`` neighbours, and on while the filter
+    leaves fewer than are wanted."""
+    clause, values = _clause(where, mark)
+    values |= near.values
     _plan_anew(sql)
+    chosen, join, order, limit = "v.segment_id <= :segments", "", near.distance, DEPTH
+    if where != SearchFilter():
+        few = text(f"SELECT s.id FROM search_segments s WHERE {clause} LIMIT {FEW + 1}")
+        rows = sql.execute(few, values).scalars().all()
+        limit = FILTERED_DEPTH
+        if len(rows) <= FEW:
+            values["rows"] = list(rows)
+            chosen, order, limit = "v.segment_id = ANY(CAST(:rows AS bigint[]))", "cosine DESC", DEPTH
+        else:
+            chosen, join = clause, "JOIN search_segments s ON s.id = v.segment_id"
+            # Left to itself the planner believes a sort of all that pass to be cheaper than the walk.
+            for step in ("sort", "hashjoin", "mergejoin"):
+                sql.execute(text(f"SET LOCAL enable_{step} = off"))
     sql.execute(text(f"SET LOCAL hnsw.ef_search = {2 * DEPTH}"))
     sql.execute(text("SET LOCAL hnsw.iterative_scan = relaxed_order"))
+    query = (
+        f"SELECT v.segment_id, -({near.distance}) AS cosine FROM {near.table} v {join}"
+        f" WHERE {near.condition} AND {chosen} ORDER BY {order} LIMIT {limit}"
+    )
     return {row.segment_id: row.cosine for row in sql.execute(text(query), values)}
-
-
-def _depth(where: SearchFilter) -> int:
-    """How many neighbours are wanted: behind a filter, each may cost many that do not pass it."""
-    return DEPTH if where == SearchFilter() else FILTERED_DEPTH
 
 
 def _plan_anew(sql: Connection) -> None:
@@ -171,14 +195,6 @@ def _plan_anew(sql: Connection) -> None:
 
 def _tsquery(phrase: Phrase) -> str:
     return "(" + " <-> ".join(f"'{word}'" for word in phrase.stems) + ")"
-
-
-def _join(where: SearchFilter) -> str:
-    return "" if where == SearchFilter() else "JOIN search_segments s ON s.id = v.segment_id"
-
-
-def _for_vectors(where: SearchFilter, clause: str) -> str:
-    return "v.segment_id <= :segments" if where == SearchFilter() else clause
 
 
 def _clause(where: SearchFilter, mark: Mark) -> tuple[str, Values]:

@@ -179,7 +179,7 @@ def embedded(corpus: Corpus, segments: int) -> Iterator[Database]:
 @contextmanager
 def shared(corpus: Corpus, segments: int) -> Iterator[Database]:
     """A PostgreSQL store with so many segments."""
-    with running_postgres({"fsync": "off", "full_page_writes": "off", **WORK_MEMORY}) as server:
+    with running_postgres({"fsync": "off", "full_page_writes": "off", **WORK_MEMORY}, large=True) as server:
         name = server.create()
         database = open_database(server.url(name))
         with psycopg.connect(server.url(name)) as connection:

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import psycopg
@@ -62,10 +63,12 @@ class Postgres:
 
 
 @contextmanager
-def running_postgres(settings: Mapping[str, str] = CARELESS) -> Iterator[Postgres]:
-    """Start a server on a new, empty data directory; stop it and remove everything in the end."""
+def running_postgres(settings: Mapping[str, str] = CARELESS, *, large: bool = False) -> Iterator[Postgres]:
+    """Start a server on a new, empty data directory; stop it and remove everything in the end. ``large``: on disk, for what
+    memory should not hold twice."""
     account = _account()
-    with light_folder("reelsift-postgres-") as folder:
+    with TemporaryDirectory(prefix="reelsift-postgres-") if large else light_folder("reelsift-postgres-") as name:
+        folder = Path(name)
         if account:
             os.chown(folder, account["user"], account["group"])
         binaries, data = _binaries(folder, account), folder / "data"

@@ -6,6 +6,7 @@ Instants are left out of answers: a model has no clock.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -99,15 +100,17 @@ class Model:
 
 
 async def snapshot(store: AnalysisStore, names: tuple[str, ...]) -> Answer:
-    """The same of a store."""
-    seen = []
-    for name in names:
-        try:
-            record = timeless(await store.get(name))
-        except NotFound:
-            continue
-        seen.append((record, list(await store.read(name)), await store.checkpoint(name)))
-    return seen, await store.leases()
+    """The same of a store, to which nothing happens meanwhile."""
+    *seen, leases = await asyncio.gather(*(_seen(store, name) for name in names), store.leases())
+    return [each for each in seen if each is not None], leases
+
+
+async def _seen(store: AnalysisStore, name: str) -> Answer:
+    try:
+        record, log, behind = await asyncio.gather(store.get(name), store.read(name), store.checkpoint(name))
+    except NotFound:
+        return None
+    return timeless(record), list(log), behind
 
 
 def timeless(value: Answer) -> Answer:

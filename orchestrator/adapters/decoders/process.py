@@ -122,6 +122,7 @@ class ProcessDecodeSession:
         try:
             if worker is not None:
                 await worker.stop()
+                self._pool.fill()  # nobody's first segment suffers from it any more
         finally:
             if self._slots is not None:
                 self._slots.close()

@@ -177,13 +177,14 @@ class WorkerPool:
         self._threads, self._address_space, self._spares = threads, address_space, spares
         self._warm: deque[asyncio.Task[Worker]] = deque()
         self._refill: asyncio.TimerHandle | None = None
+        self._closed = False
 
     async def take(self) -> Worker:
-        """A warm worker; another is started in its place, a little later. Raises ``WorkerDied`` when none comes up."""
+        """A warm worker; another is started in its place, a little later or when ``fill`` says so. Raises ``WorkerDied`` when
+        none comes up."""
         task = self._warm.popleft() if self._warm else self._start()
-        if self._refill is not None:
-            self._refill.cancel()
-        self._refill = asyncio.get_running_loop().call_later(REFILL_SECONDS, self.fill)
+        if self._refill is None:
+            self._refill = asyncio.get_running_loop().call_later(REFILL_SECONDS, self.fill)
         try:
             worker = await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -197,11 +198,15 @@ class WorkerPool:
 
     def fill(self) -> None:
         """Start missing spares in the background."""
-        while len(self._warm) < self._spares:
+        if self._refill is not None:
+            self._refill.cancel()
+            self._refill = None
+        while len(self._warm) < self._spares and not self._closed:
             self._warm.append(self._start())
 
     async def close(self) -> None:
-        """End all spares."""
+        """End all spares; no more are started."""
+        self._closed = True
         if self._refill is not None:
             self._refill.cancel()
         while self._warm:

@@ -15,7 +15,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from orchestrator.core.media import LedgerMark, MediaInfo
-from orchestrator.core.results import Failed, Finished, ModelVersion
+from orchestrator.core.results import Failed, Finished, ModelVersion, Started
 
 
 class AnalysisState(StrEnum):
@@ -137,12 +137,17 @@ class AnalysisRecord:
     segments: int = 0
     last_sequence: int = 0
     upload: UploadState = field(default_factory=UploadState)
-    media: MediaInfo | None = None
+    started: Started | None = None  # as it was told
     content_digest: str | None = None  # sha256 of the bytes
     reuse: ReusePlan | None = None
     cancel_requested: bool = False
     failure: Failed | None = None
     result: Finished | None = None
+
+    @property
+    def media(self) -> MediaInfo | None:
+        """What was opened; ``None`` before."""
+        return self.started.media if self.started else None
 
 
 @dataclass(frozen=True, slots=True)

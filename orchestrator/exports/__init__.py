@@ -31,10 +31,10 @@ def export(record: AnalysisRecord, segments: Iterable[Segment], file_format: str
         raise InvalidRequest(f"there is no format {file_format!r}; known are {', '.join(FORMATS)}")
     if not record.state.ended:
         raise AnalysisNotEnded(f"the analysis is {record.state}; only an ended one can be exported")
-    if record.media is None:
+    if record.started is None:
         raise InvalidRequest("the analysis ended before its media was opened: there is nothing to export")
     module = import_module(f"orchestrator.exports.{file_format}_file")
-    return _chunks(module.write(Subject(record, record.media), segments))
+    return _chunks(module.write(Subject(record, record.started), segments))
 
 
 def _chunks(pieces: Iterable[bytes]) -> Iterator[bytes]:

@@ -48,7 +48,7 @@ def _line(subject: Subject, sequence: int, event: Json) -> bytes:
 
 
 def _started(subject: Subject) -> Json:
-    record, media = subject.record, subject.media
+    media = subject.media
     facts: Json = {
         "container": media.container,
         "codec": media.codec,
@@ -63,12 +63,11 @@ def _started(subject: Subject) -> Json:
         facts["declaredDurationNs"] = str(media.duration_ns)
     if media.average_rate is not None:
         facts["averageFrameRate"] = rational(media.average_rate)
-    started: Json = {"media": facts, "profile": record.spec.profile}
-    if record.spec.analyzers:  # the record does not hold those of the profile
-        started["analyzers"] = list(record.spec.analyzers)
-    if record.reuse is not None:
-        started |= {"reusedAnalyzers": list(record.reuse.analyzers), "reusedFrom": record.reuse.analysis_id}
-    return started
+    started = subject.started
+    said: Json = {"media": facts, "profile": started.profile, "analyzers": list(started.analyzers)}
+    if started.reused:
+        said |= {"reusedAnalyzers": list(started.reused), "reusedFrom": started.reused_from}
+    return said
 
 
 def _segment(subject: Subject, segment: Segment) -> Json:

@@ -20,6 +20,7 @@ from orchestrator.core.results import (
     Segment,
     Shot,
     Similarity,
+    Started,
     TextLine,
 )
 from orchestrator.core.timeline import pts_to_ns
@@ -42,7 +43,12 @@ class Subject:
     """An analysis and its media. Offsets count from the media's first frame and are rounded down."""
 
     record: AnalysisRecord
-    media: MediaInfo
+    started: Started
+
+    @property
+    def media(self) -> MediaInfo:
+        """What was analysed."""
+        return self.started.media
 
     @property
     def name(self) -> str:

@@ -217,7 +217,7 @@ class Begin(Op):
         known = model.held(self.lease)
         if not known.log:
             known.log.append(STARTED)
-            known.record = replace(known.record, media=STARTED.media, last_sequence=1)
+            known.record = replace(known.record, started=STARTED, last_sequence=1)
         return 1
 
     async def on_store(self, store: AnalysisStore) -> Answer:

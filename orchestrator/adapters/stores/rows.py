@@ -59,7 +59,6 @@ def change(connection: Connection, analysis_id: str, **values: object) -> None:
 
 def record_of(row: RowMapping) -> AnalysisRecord:
     """The analysis of a row."""
-    started = _optional(Started, row["started"])
     return AnalysisRecord(
         id=row["id"],
         spec=decode(AnalysisSpec, row["spec"]),
@@ -73,7 +72,7 @@ def record_of(row: RowMapping) -> AnalysisRecord:
         segments=row["segments"],
         last_sequence=row["last_sequence"],
         upload=UploadState(row["upload_committed"], row["upload_complete"]),
-        media=None if started is None else started.media,
+        started=_optional(Started, row["started"]),
         content_digest=row["content_digest"],
         reuse=_optional(ReusePlan, row["reuse"]),
         cancel_requested=row["cancel_requested"],

@@ -171,7 +171,7 @@ class Job:
 def _after(record: AnalysisRecord, event: AnalysisEvent, position: int) -> AnalysisRecord:
     match event:
         case Started():
-            return replace(record, state=AnalysisState.RUNNING, media=event.media, last_sequence=position)
+            return replace(record, state=AnalysisState.RUNNING, started=event, last_sequence=position)
         case SegmentClosed():
             return replace(record, segments=record.segments + 1, last_sequence=position)
         case Finished():

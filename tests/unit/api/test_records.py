@@ -20,7 +20,7 @@ from orchestrator.core.jobs import (
     UploadState,
 )
 from orchestrator.core.media import Ledger, MediaInfo
-from orchestrator.core.results import Failed, Finished, ModelVersion
+from orchestrator.core.results import Failed, Finished, ModelVersion, Started
 
 BORN = datetime(2026, 11, 22, 12, 0, 0, 123456, tzinfo=UTC)
 MEDIA = MediaInfo("mov", "h264", 64, 48, 0, Fraction(1, 25), 0, None, None)
@@ -65,7 +65,7 @@ def test_everything_is_told() -> None:
         segments=7,
         last_sequence=9,
         upload=UploadState(5, True),
-        media=MEDIA,
+        started=Started(MEDIA, "default", ("text",)),
         content_digest="ab" * 32,
         reuse=ReusePlan("b", ("text",)),
         result=Finished(7, 5, 6, Ledger(1, 1, 1), False, None, None),

@@ -27,6 +27,7 @@ from orchestrator.core.results import (
     Segment,
     Shot,
     Similarity,
+    Started,
     TextLine,
     Thumbnail,
     TrackPoint,
@@ -99,7 +100,7 @@ def record(media: MediaInfo | None, segments: Sequence[Segment] = (), **changes:
         "create_time": now,
         "segments": len(segments),
         "last_sequence": len(segments) + 2,
-        "media": media,
+        "started": media and Started(media, "default", ("shots", "text"), ("shots",), "a-0"),
         "reuse": ReusePlan("a-0", ("shots",)),
         "result": Finished(
             len(segments), media_ns, 1_000_000_000, Ledger(9, 8, 7, 1, 0, 1, 2, 3), True, 7, "LOST", (("text", "why"),)

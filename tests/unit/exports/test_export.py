@@ -66,7 +66,7 @@ def test_what_cannot_be_exported_is_refused_at_once() -> None:
     with pytest.raises(InvalidRequest, match=r"'pdf'.*jsonl"):
         export(made.record, (), "pdf")
     with pytest.raises(InvalidRequest, match="before its media was opened"):
-        export(replace(made.record, media=None), (), "csv")
+        export(replace(made.record, started=None), (), "csv")
     for state in (AnalysisState.QUEUED, AnalysisState.RUNNING):
         with pytest.raises(AnalysisNotEnded):
             export(replace(made.record, state=state), (), "csv")

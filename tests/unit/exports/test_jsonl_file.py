@@ -11,17 +11,15 @@ from hypothesis import given, settings
 from orchestrator.api import messages as pb
 from orchestrator.api.convert import EventConverter
 from orchestrator.core.jobs import AnalysisState
-from orchestrator.core.results import Failed, SegmentClosed, Started
+from orchestrator.core.results import Failed, SegmentClosed
 from tests.unit.exports.made import Made, analyses, composite
 
 
 def told(made: Made) -> list[pb.AnalyzeResponse]:
     """What WatchAnalysis sends of ``made``."""
     record, convert = made.record, EventConverter()
-    assert record.reuse is not None
-    reused = record.reuse.analyzers, record.reuse.analysis_id
-    started = Started(made.media, record.spec.profile, record.spec.analyzers, *reused)
-    events = [started, *map(SegmentClosed, made.segments), record.result]
+    assert record.started is not None
+    events = [record.started, *map(SegmentClosed, made.segments), record.result]
     responses = [convert.response(record.id, sequence, event) for sequence, event in enumerate(events, 1)]
     for response in responses:
         response.ClearField("create_time")
@@ -63,10 +61,16 @@ def test_scores_keep_every_digit() -> None:
     assert first[3]["text"]["lines"][0]["score"] == 0.9833
 
 
-def test_the_profiles_own_analyzers_are_not_guessed() -> None:
-    line = json.loads(composite().file("jsonl").splitlines()[0])
-    assert line["sequence"] == "1"
-    assert "analyzers" not in line["started"]
+def test_the_profiles_own_analyzers_are_told() -> None:
+    made = composite()
+    assert made.record.started is not None
+    record = replace(
+        made.record,
+        spec=replace(made.record.spec, profile="", analyzers=()),
+        started=replace(made.record.started, profile="default", analyzers=("shots", "labels")),
+    )
+    line = json.loads(Made(record, made.segments).file("jsonl").splitlines()[0])
+    assert (line["started"]["profile"], line["started"]["analyzers"]) == ("default", ["shots", "labels"])
 
 
 def test_a_failed_analysis_says_so_at_the_end() -> None:

@@ -7,6 +7,7 @@ import os
 import secrets
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -16,7 +17,7 @@ from pathlib import Path
 import psutil
 
 from orchestrator.adapters.triton.hosts import EmbeddedHost
-from orchestrator.adapters.triton.supervisor import Supervisor
+from orchestrator.adapters.triton.supervisor import Event, Supervisor
 from orchestrator.adapters.triton.transport import InlineTransport
 from orchestrator.settings import Settings
 from tests.acceptance.server import REELSIFT, environment
@@ -138,16 +139,26 @@ class Served:
 
 @asynccontextmanager
 async def lasting_triton(models: Sequence[str]) -> AsyncIterator[str]:
-    """A Triton with ``models`` that no kill of a service ends; yields its address for ``--triton``."""
+    """A Triton with ``models`` that no kill of a service ends; yields its address for ``--triton``. Should it break down (the
+    sudden end of many clients has crashed one), the next one has the same address."""
     settings = Settings(triton="")
     host = EmbeddedHost(settings.model_repository, ())
     supervisor = Supervisor(host, InlineTransport(), settings.model_repository)
-    await supervisor.start()
-    try:
-        await supervisor.ready(models)
-        yield host.server.endpoint.target
-    finally:
-        await supervisor.stop()
+    with tempfile.TemporaryDirectory(prefix="triton-") as folder:
+        socket, newest = Path(folder, "s"), Path(folder, "newest")
+
+        def point(event: Event) -> None:
+            if event.kind == "triton.server_ready":
+                newest.symlink_to(host.server.endpoint.target.removeprefix("unix:"))
+                newest.replace(socket)
+
+        supervisor.subscribe(point)
+        await supervisor.start()
+        try:
+            await supervisor.ready(models)
+            yield f"unix:{socket}"
+        finally:
+            await supervisor.stop()
 
 
 def with_luck(act: Callable[[], object]) -> bool:

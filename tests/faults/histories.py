@@ -271,7 +271,7 @@ def play_on(target: str | Path, count: int, seed: int) -> Outcome:
             play(histories, count, seed=seed)
         except (AssertionError, Flaky) as error:
             outcome.broken.append(str(error))
-        outcome.broken += [str(calls) for calls in histories.anomalies[:10] if not outcome.broken]
+        outcome.broken += [f"calls: {calls}" for calls in histories.anomalies[:3]]
         if histories.played < count and not outcome.broken:
             outcome.broken.append(f"{histories.played} of {count} histories were played")
         outcome.histories, outcome.calls = histories.played, histories.calls

@@ -86,7 +86,7 @@ class Model:
         return [each.id for each in sorted(waiting, key=lambda each: -each.spec.priority)]
 
     def snapshot(self, names: tuple[str, ...]) -> Answer:
-        """What can be seen of the model: ``names`` in full, and who holds what."""
+        """What can be seen of the model: ``names`` in full, who holds what, and the order of creation."""
         seen = []
         for name in names:
             known = self.analyses.get(name)
@@ -96,13 +96,19 @@ class Model:
                     index = known.record.segments - 1
                     behind = (replace(checkpoint(index), forget=known.forgot), known.memos)
                 seen.append((known.record, list(enumerate(known.log, 1)), behind))
-        return seen, self.leases()
+        return seen, self.leases(), self.listing()
+
+    def listing(self) -> list[str]:
+        """Newest first."""
+        return list(reversed(self.analyses))
 
 
 async def snapshot(store: AnalysisStore, names: tuple[str, ...]) -> Answer:
     """The same of a store, to which nothing happens meanwhile."""
-    *seen, leases = await asyncio.gather(*(_seen(store, name) for name in names), store.leases())
-    return [each for each in seen if each is not None], leases
+    *seen, leases, listing = await asyncio.gather(
+        *(_seen(store, name) for name in names), store.leases(), _listing(store)
+    )
+    return [each for each in seen if each is not None], leases, listing
 
 
 async def _seen(store: AnalysisStore, name: str) -> Answer:
@@ -111,6 +117,10 @@ async def _seen(store: AnalysisStore, name: str) -> Answer:
     except NotFound:
         return None
     return timeless(record), list(log), behind
+
+
+async def _listing(store: AnalysisStore) -> list[str]:
+    return [record.id for record in (await store.list(AnalysisFilter(), 100)).records]
 
 
 def timeless(value: Answer) -> Answer:
@@ -372,10 +382,10 @@ class Queue(Op):
 @dataclass(frozen=True)
 class Listing(Op):
     def on_model(self, model: Model) -> Answer:
-        return list(reversed(model.analyses))
+        return model.listing()
 
     async def on_store(self, store: AnalysisStore) -> Answer:
-        return [record.id for record in (await store.list(AnalysisFilter(), 100)).records]
+        return await _listing(store)
 
 
 def reclaim(model: Model) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 
 from sqlalchemy import Connection, RowMapping, delete, exists, func, insert, select, text
@@ -29,9 +29,10 @@ _NOT_ENDED = [state.value for state in AnalysisState if not state.ended]
 
 
 def create(
-    connection: Connection, analysis_id: str, spec: AnalysisSpec, limit: int, now: datetime
+    connection: Connection, analysis_id: str, spec: AnalysisSpec, limit: int, clock: Callable[[], datetime]
 ) -> tuple[AnalysisRecord, bool]:
-    """Queue an analysis, or find the one that this request made before."""
+    """Queue an analysis, or find the one that this request made before. The clock is read once no other creation is under
+    way: whoever lists by time of creation sees no analysis come up behind one that was there before."""
     _refuse_nul(spec)
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _CREATE_LOCK})
@@ -41,7 +42,7 @@ def create(
     unended = select(func.count()).select_from(analyses).where(analyses.c.state.in_(_NOT_ENDED))
     if connection.execute(unended).scalar_one() >= limit:
         raise QueueFull(f"{limit} analyses wait or run already", limit=limit)
-    connection.execute(insert(analyses).values(_new_row(analysis_id, spec, now)))
+    connection.execute(insert(analyses).values(_new_row(analysis_id, spec, clock())))
     if spec.labels:
         pairs = [
             {"analysis_id": analysis_id, "name": name, "value": value} for name, value in dict.fromkeys(spec.labels)

@@ -104,7 +104,7 @@ class SqlAnalysisStore:
     async def create(self, analysis_id: str, spec: AnalysisSpec, *, limit: int) -> tuple[AnalysisRecord, bool]:
         """Queue a new analysis; whether it is new."""
         return await self.write(
-            lambda sql: requests.create(sql, analysis_id, spec, limit, self._now()), at="store.create"
+            lambda sql: requests.create(sql, analysis_id, spec, limit, self._now), at="store.create"
         )
 
     async def get(self, analysis_id: str) -> AnalysisRecord:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
+import psycopg
 import pytest
 from sqlalchemy import Connection, RowMapping, delete, insert, select
 
+from orchestrator.adapters.stores import requests
 from orchestrator.adapters.stores.schema import artifacts, labels, model_versions
 from orchestrator.adapters.stores.sql import SqlAnalysisStore, open_store
 from orchestrator.core.results import ModelVersion, Segment
@@ -62,3 +66,23 @@ async def test_a_model_version_is_put_down_once(store: SqlAnalysisStore) -> None
     columns = (model_versions.c.name, model_versions.c.version, model_versions.c.digest)
     rows = await store.run(lambda sql: [ModelVersion(*row) for row in sql.execute(select(*columns))])
     assert sorted(rows, key=str) == sorted((LABELS, SHOTS, newer), key=str)
+
+
+async def test_an_analysis_is_as_old_as_its_place_in_the_queue_of_creations(postgres_url: str) -> None:
+    read = 0
+
+    def clock() -> datetime:
+        nonlocal read
+        read += 1
+        return datetime.now(UTC)
+
+    async with open_store(postgres_url, clock=clock) as store:
+        with psycopg.connect(postgres_url) as other:  # it creates one, and takes its time
+            other.execute("SELECT pg_advisory_xact_lock(%s)", (requests._CREATE_LOCK,))
+            creating = asyncio.create_task(store.create("one", spec(), limit=9))
+            await asyncio.sleep(0.3)
+            assert not creating.done()
+            assert read == 0
+            other.rollback()
+            await creating
+    assert read == 1

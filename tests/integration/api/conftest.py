@@ -181,7 +181,7 @@ class FakeAnalyses:
         for event in events:
             match event:
                 case Started():
-                    changes |= {"state": AnalysisState.RUNNING, "media": event.media, "start_time": BORN}
+                    changes |= {"state": AnalysisState.RUNNING, "started": event, "start_time": BORN}
                 case Finished():
                     changes |= {"state": AnalysisState.SUCCEEDED, "result": event, "end_time": BORN}
                 case Failed(reason=reason):

@@ -31,10 +31,12 @@ RESUME_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """``program`` runs instead of ``reelsift``; ``patience``: seconds for the analyses to end after the last fill."""
+    """``program`` runs instead of ``reelsift``; ``full_seconds``: for how long the disk is full, about; ``patience``: seconds for
+    the analyses to end after the last fill."""
 
     seed: int
     fills: int
+    full_seconds: tuple[float, float] = (0.2, 2.0)
     patience: float = 120.0
     program: tuple[str, ...] = ()
 
@@ -82,7 +84,7 @@ async def play(plan: Plan, triton: str) -> Outcome:
             await asyncio.sleep(dice.uniform(0.3, 2.5))  # some are at work, some upload
             filler = await asyncio.to_thread(fill, disk, dice.choice((0, 0, 4096, LOW // 2)))
             await _is_refused(service, f"full-{index}", outcome)
-            await asyncio.sleep(dice.uniform(0.2, 2.0))
+            await asyncio.sleep(dice.uniform(*plan.full_seconds))
             filler.unlink()
             outcome.fills += 1
             await _is_accepted(service, f"room-{index}", outcome)

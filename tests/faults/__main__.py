@@ -21,6 +21,7 @@ from typing import Any
 import structlog
 
 from tests.faults import at_work, backups, failpoints, fills, histories, kills, powerloss, submits
+from tests.faults.following import References
 from tests.faults.serving import lasting_triton
 
 ROUNDS, EMBEDDED = 20, 6  # of R1; how many of them kill Triton too
@@ -51,7 +52,7 @@ def parts(seed: int) -> Iterator[Part]:
     for database in histories.DATABASES:
         for number in range(seed * 1000, seed * 1000 + PARTS):
             yield Part("R5", f"{database}, seed {number}", partial(_histories, database, number))
-    unkilled = kills.References()
+    unkilled = References()
     for index in range(ROUNDS):
         plan = kills.Plan(seed * 1000 + index, ANALYSES, KILLS, embedded=index >= ROUNDS - EMBEDDED)
         yield Part("R1", f"seed {plan.seed}", partial(_kills, plan, unkilled))
@@ -65,7 +66,7 @@ def of_server() -> list[str]:
     return [name for name in failpoints.names() if name.startswith(failpoints.SERVER)]
 
 
-def _kills(plan: kills.Plan, unkilled: kills.References) -> Line:
+def _kills(plan: kills.Plan, unkilled: References) -> Line:
     return asyncio.run(kills.play(plan, unkilled=unkilled)).as_json()
 
 

@@ -1,9 +1,8 @@
 """The shared index: words and classes in GIN, vectors in pgvector's HNSW.
 
 Every query looks at a bounded number of rows, however many match: of words those newest first, of a class those with
-the highest tenths of its score, of vectors what HNSW walks over, or all of them behind a filter that few rows pass. So it
-stays fast at a million segments, at the price that neighbours may be missed (``tests/benchmarks/search.py`` measures how
-many).
+the highest tenths of its score, of vectors what HNSW walks over, or all of them behind a filter that few rows pass. The
+price is that neighbours may be missed. ``ops/performance.md`` has how many, and how long queries take at a million segments.
 """
 
 from __future__ import annotations

@@ -61,10 +61,13 @@ async def test_or_at_once_when_its_session_has_ended() -> None:
 
 async def test_whoever_takes_again_and_again_does_not_put_it_off() -> None:
     pool = WorkerPool(1, 1 << 30, 1)
-    for _ in range(4):
+    cold = 0
+    for _ in range(6):
+        before = Stub.started
         await pool.take()
+        cold += Stub.started > before
         await asyncio.sleep(0.05)
-    assert Stub.started > 4, "one for each, and a spare"
+    assert cold < 6, "some find a spare"
     await pool.close()
 
 

@@ -43,8 +43,10 @@ InferenceOf = Callable[[Settings, Arena], AbstractAsyncContextManager[Inference]
 
 
 @asynccontextmanager
-async def running_inference(settings: Settings, arena: Arena) -> AsyncIterator[Inference]:
-    """Triton: one of our own, reached through shared memory, or one elsewhere, reached inline."""
+async def running_inference(settings: Settings, arena: Arena, *, patient: bool = False) -> AsyncIterator[Inference]:
+    """Triton: one of our own, reached through shared memory, or one elsewhere, reached inline. A ``patient`` caller takes
+    one elsewhere that is not there yet.
+    """
     repository = settings.model_repository
     async with AsyncExitStack() as stack:
         if settings.triton:
@@ -55,7 +57,7 @@ async def running_inference(settings: Settings, arena: Arena) -> AsyncIterator[I
             transport = SharedMemoryTransport(scratch)
             supervisor = Supervisor(EmbeddedHost(repository, [arena, scratch]), transport, repository)
         stack.push_async_callback(supervisor.stop)
-        await supervisor.start()
+        await supervisor.start(patient=patient and bool(settings.triton))
         yield TritonInference(supervisor, transport)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -73,13 +74,13 @@ def settings_with(given: Mapping[str, object]) -> Settings:
 
 
 async def _serve(settings: Settings) -> None:
-    from orchestrator.app import running_app
+    from orchestrator.app import running_app, running_inference
 
     running = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         running.add_signal_handler(number, stop.set)
-    async with running_app(settings) as address:
+    async with running_app(settings, partial(running_inference, patient=True)) as address:
         log.info("serving", address=address)
         await stop.wait()
         log.info("draining", seconds=settings.drain_seconds)

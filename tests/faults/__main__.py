@@ -72,17 +72,17 @@ def _kills(plan: kills.Plan, unkilled: References) -> Line:
 
 async def _at_work(seed: int) -> failpoints.Outcome:
     async with lasting_triton(kills.MODELS) as triton:
-        return await at_work.play(of_server(), TIMES, seed, triton)
+        return await at_work.play(of_server(), TIMES, seed, triton.address)
 
 
 async def _submits(seed: int) -> submits.Outcome:
     async with lasting_triton(()) as triton:
-        return await submits.play(submits.Plan(seed, submits=10_000, ids=500, kills=20), triton)
+        return await submits.play(submits.Plan(seed, submits=10_000, ids=500, kills=20), triton.address)
 
 
 async def _fills(seed: int) -> fills.Outcome:
     async with lasting_triton(kills.MODELS) as triton:
-        return await fills.play(fills.Plan(seed, fills=20), triton)
+        return await fills.play(fills.Plan(seed, fills=20), triton.address)
 
 
 def _histories(database: str, seed: int) -> Line:
@@ -91,7 +91,7 @@ def _histories(database: str, seed: int) -> Line:
 
 async def _backups(seed: int) -> backups.Outcome:
     async with lasting_triton(kills.MODELS) as triton:
-        return await backups.play(backups.Plan(seed), triton)
+        return await backups.play(backups.Plan(seed), triton.address)
 
 
 def report(lines: Sequence[Line]) -> Iterator[str]:

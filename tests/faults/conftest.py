@@ -19,8 +19,8 @@ def triton() -> Iterator[str]:
     loop, told = asyncio.new_event_loop(), list[str]()
 
     async def keep() -> None:
-        async with lasting_triton(MODELS) as address:
-            told.append(address)
+        async with lasting_triton(MODELS) as lasting:
+            told.append(lasting.address)
             ready.set()
             await over.wait()
 

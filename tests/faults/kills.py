@@ -91,7 +91,7 @@ async def play(plan: Plan, triton: str = "", unkilled: References | None = None)
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kills-")))
         if not (triton or plan.embedded):
-            triton = await stack.enter_async_context(lasting_triton(MODELS))
+            triton = (await stack.enter_async_context(lasting_triton(MODELS))).address
         films = await asyncio.to_thread(clips, folder / "clips", plan.clips)
         # These deaths are not the media's fault, however many meet one segment.
         settings = {"REELSIFT_MAX_WAITING": "1000", "REELSIFT_MAX_INTERRUPTIONS": "1000"}

@@ -137,10 +137,18 @@ class Served:
         return self.log.read_bytes()[-size:].decode(errors="replace")
 
 
+@dataclass(frozen=True, slots=True)
+class Lasting:
+    """A Triton of its own: ``address`` for ``--triton``, and ``host``, which runs it."""
+
+    address: str
+    host: EmbeddedHost
+
+
 @asynccontextmanager
-async def lasting_triton(models: Sequence[str]) -> AsyncIterator[str]:
-    """A Triton with ``models`` that no kill of a service ends; yields its address for ``--triton``. Should it break down (the
-    sudden end of many clients has crashed one), the next one has the same address."""
+async def lasting_triton(models: Sequence[str]) -> AsyncIterator[Lasting]:
+    """A Triton with ``models`` that no kill of a service ends. Should it break down (the sudden end of many clients has crashed
+    one), the next one has the same address."""
     settings = Settings(triton="")
     host = EmbeddedHost(settings.model_repository, ())
     supervisor = Supervisor(host, InlineTransport(), settings.model_repository)
@@ -156,7 +164,7 @@ async def lasting_triton(models: Sequence[str]) -> AsyncIterator[str]:
         await supervisor.start()
         try:
             await supervisor.ready(models)
-            yield f"unix:{socket}"
+            yield Lasting(f"unix:{socket}", host)
         finally:
             await supervisor.stop()
 

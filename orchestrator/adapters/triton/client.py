@@ -11,32 +11,33 @@ from dataclasses import dataclass
 import grpc
 import structlog
 
-from orchestrator.adapters.triton.connection import Connection
+from orchestrator.adapters.triton.connection import Connection, has_dead_stub, is_lost
 from orchestrator.adapters.triton.contract import ModelContract
-from orchestrator.adapters.triton.supervisor import Model, Supervisor
+from orchestrator.adapters.triton.model import Model
+from orchestrator.adapters.triton.supervisor import Supervisor
 from orchestrator.adapters.triton.transport import Call, Transport
 from orchestrator.core.frames import Slot
 from orchestrator.core.results import ModelVersion
 from orchestrator.errors import InferenceUnavailable, InternalError
 from orchestrator.ports import Outputs, Tensor
 
-_LOST = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.UNKNOWN, grpc.StatusCode.NOT_FOUND)
-_DEAD_STUB = "is not healthy"  # Triton's words: "Stub process 'labels_0_1' is not healthy."
-
+_REFUSED_PAUSE_S = 0.5  # before the next try, as often as it was refused
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """``in_flight`` requests per model at least (a model with more instances has as many); a request may take
-    ``request_s`` seconds of Triton's time, and is tried ``attempts`` times before its failure is the caller's."""
+    ``request_s`` seconds of Triton's time, and is tried ``attempts`` times before its failure is the caller's. A refusal
+    is the model's own when it comes ``refusals`` times: a Triton in decay refuses too, for reasons of its own."""
 
     in_flight: int = 2
     request_s: float = 60.0
     attempts: int = 5
+    refusals: int = 3
 
     def __post_init__(self) -> None:
-        if self.in_flight < 1 or self.attempts < 1 or self.request_s <= 0:
+        if self.in_flight < 1 or self.attempts < 1 or self.refusals < 1 or self.request_s <= 0:
             raise ValueError(f"limits are positive, got {self}")
 
 
@@ -74,6 +75,7 @@ class TritonInference:
         it has ended."""
         state, _ = await self._supervisor.healed(model)
         gate = self._gate(state)
+        refusals = 0
         for attempt in range(1, self._limits.attempts + 1):
             await gate.acquire()
             try:
@@ -82,7 +84,14 @@ class TritonInference:
             except BaseException:
                 gate.release()
                 raise
-            outputs = await self._attempt(state, connection, call, gate, attempt)
+            try:
+                outputs = await self._attempt(state, connection, call, gate, attempt)
+            except grpc.RpcError as error:
+                refusals += 1
+                if refusals == self._limits.refusals:
+                    raise InternalError(f"the model {model} cannot answer this request", model=model) from error
+                await asyncio.sleep(_REFUSED_PAUSE_S * refusals)
+                continue
             if outputs is not None:
                 return outputs
         raise InferenceUnavailable(f"{model} failed {self._limits.attempts} times in a row on one request", model=model)
@@ -90,6 +99,7 @@ class TritonInference:
     async def _attempt(
         self, state: Model, connection: Connection, call: Call, gate: asyncio.Semaphore, attempt: int
     ) -> Outputs | None:
+        """``None``: it was lost. Raises ``grpc.RpcError``: it was refused."""
         epoch = state.epoch
         state.running += 1
 
@@ -104,13 +114,12 @@ class TritonInference:
             self._supervisor.failed(state, epoch, broken=False, hung=True)
             return None
         except grpc.RpcError as error:
-            code, words = error.code(), error.details() or ""
-            broken = _DEAD_STUB in words
-            if not broken and code not in _LOST:
-                log.error("triton.request_refused", model=state.name, code=code.name, error=words)
-                raise InternalError(f"the model {state.name} cannot answer this request", model=state.name) from error
-            log.warning("triton.request_lost", model=state.name, code=code.name, error=words, attempt=attempt)
-            self._supervisor.failed(state, epoch, broken=broken)
+            lost = is_lost(error)
+            kind = "triton.request_lost" if lost else "triton.request_refused"
+            log.warning(kind, model=state.name, code=error.code().name, error=error.details() or "", attempt=attempt)
+            self._supervisor.failed(state, epoch, broken=has_dead_stub(error))
+            if not lost:
+                raise
             return None
         self._supervisor.answered(state, call)
         return outputs

@@ -28,6 +28,18 @@ _OPTIONS = (
     ("grpc.max_reconnect_backoff_ms", 500),
 )
 _CONTROL_TIMEOUT_S = 10.0
+_LOST = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.UNKNOWN, grpc.StatusCode.NOT_FOUND)
+_DEAD_STUB = "is not healthy"  # Triton's words: "Stub process 'labels_0_1' is not healthy."
+
+
+def has_dead_stub(error: grpc.RpcError) -> bool:
+    """Whether the server says that the process of the model is dead."""
+    return _DEAD_STUB in (error.details() or "")
+
+
+def is_lost(error: grpc.RpcError) -> bool:
+    """Whether the model itself gave no answer, so that the same request may succeed later; else it refused."""
+    return has_dead_stub(error) or error.code() in _LOST
 
 
 class ChannelClosed(grpc.RpcError):

@@ -142,13 +142,18 @@ class EmbeddedHost:
 
 
 class RemoteHost:
-    """A Triton that someone else runs at ``address`` (``host:port``), and whose models they load."""
+    """A Triton that someone else runs at ``address`` (``host:port``), and whose models they load.
+
+    To stop it is to turn away from it, and to start it again to look for it anew: only its operator can mend it.
+    """
 
     def __init__(self, address: str) -> None:
         self._endpoint = Endpoint(address)
+        self._left = asyncio.Event()
 
     async def start(self, on_stub_death: Callable[[str], None]) -> Endpoint:
         """See ``Host``."""
+        self._left.clear()
         return self._endpoint
 
     async def prepare(self, connection: Connection) -> None:
@@ -161,16 +166,17 @@ class RemoteHost:
                 await asyncio.sleep(_POLL_S)
 
     async def reload(self, connection: Connection, model: str, timeout_s: float, *, hung: bool) -> None:
-        """See ``load``: only its operator can mend it."""
+        """See ``load``."""
         await asyncio.sleep(_POLL_S)
         await self.load(connection, model, timeout_s)
 
     async def ended(self) -> None:
-        """Never, as far as we know."""
-        await asyncio.Event().wait()
+        """Its end is not to be seen from here, only that we turned away from it."""
+        await self._left.wait()
 
     async def stop(self) -> None:
         """See ``Host``."""
+        self._left.set()
 
 
 async def _is_ready(connection: Connection, model: str) -> bool:

@@ -13,22 +13,20 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from enum import Enum
+from dataclasses import dataclass
+from enum import Enum, auto
 from pathlib import Path
 from typing import Any
 
 import grpc
-import numpy as np
 import structlog
 
 from orchestrator.adapters.triton import metrics
-from orchestrator.adapters.triton.connection import Connection
-from orchestrator.adapters.triton.contract import ModelContract
+from orchestrator.adapters.triton.connection import Connection, is_lost
 from orchestrator.adapters.triton.hosts import Host
 from orchestrator.adapters.triton.identity import identify
+from orchestrator.adapters.triton.model import Model, Phase
 from orchestrator.adapters.triton.transport import Call, Transport
-from orchestrator.core.results import ModelVersion
 from orchestrator.errors import InferenceUnavailable, ReelsiftError
 
 log = structlog.get_logger(__name__)
@@ -45,17 +43,7 @@ class Patience:
     probe_period_s: float = 2.0
     probe_share: float = 0.005  # of one core, at most, for the probes of one idle model
     loads_at_once: int = 2
-    restarts: int = 5  # in a row, without a ready model between them
-
-
-class Phase(Enum):
-    """The life of a model."""
-
-    UNLOADED = "unloaded"
-    LOADING = "loading"
-    READY = "ready"
-    HEALING = "healing"
-    FAILED = "failed"
+    restarts: int = 5  # in a row, without an answer between them
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,20 +54,12 @@ class Event:
     model: str = ""
 
 
-@dataclass(slots=True)
-class Model:
-    """A wanted model. ``epoch`` rises whenever it is loaded anew; ``running`` counts requests under way."""
+class Trial(Enum):
+    """How a probe ended."""
 
-    name: str
-    phase: Phase = Phase.UNLOADED
-    epoch: int = 0
-    running: int = 0
-    contract: ModelContract | None = None
-    version: ModelVersion | None = None
-    last_call: Call | None = None
-    probe_due: float = 0.0
-    settled: asyncio.Event = field(default_factory=asyncio.Event)  # READY or FAILED
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    ANSWERED = auto()
+    REFUSED = auto()
+    LOST = auto()
 
 
 class Supervisor:
@@ -99,11 +79,15 @@ class Supervisor:
 
     # --- what the application asks -----------------------------------------------------------------------------------
 
-    async def start(self) -> None:
-        """Start Triton and return when it answers. Raises ``SetupError`` or ``InferenceUnavailable``."""
-        self._started = asyncio.get_running_loop().create_future()
+    async def start(self, *, patient: bool = False) -> None:
+        """Start Triton and return when it answers; at once when ``patient``: it may come later. Raises ``SetupError`` or
+        ``InferenceUnavailable``.
+        """
+        if not patient:
+            self._started = asyncio.get_running_loop().create_future()
         self._spawn(self._serve())
-        await asyncio.shield(self._started)
+        if self._started is not None:
+            await asyncio.shield(self._started)
         self._spawn(self._probe())
 
     async def stop(self) -> None:
@@ -119,14 +103,14 @@ class Supervisor:
         if self._connection is not None:
             self._connection.over.set()
         for model in self._models.values():
-            self._settle(model, Phase.FAILED)
+            model.settle(Phase.FAILED)
 
     async def ready(self, models: Sequence[str]) -> None:
         """Load ``models``, the first named first, and wait until they answer. Raises ``InferenceUnavailable``."""
         for name in models:
             model = self._models.setdefault(name, Model(name))
             if model.phase in (Phase.UNLOADED, Phase.FAILED) and not self._stopping:
-                self._unsettle(model, Phase.LOADING)
+                model.unsettle(Phase.LOADING)
                 if self._connection is not None and not self._connection.over.is_set():
                     self._spawn(self._load(model, self._connection))
         for name in models:
@@ -184,7 +168,7 @@ class Supervisor:
         no answer came.
         """
         if model.epoch == epoch and model.phase is Phase.READY and self._connection is not None:
-            self._unsettle(model, Phase.HEALING)
+            model.unsettle(Phase.HEALING)
             self._spawn(self._heal(model, self._connection, certain=broken or hung, hung=hung))
 
     # --- the server --------------------------------------------------------------------------------------------------
@@ -200,7 +184,7 @@ class Supervisor:
             if self._fruitless > self._patience.restarts:
                 self._emit("triton.given_up")
                 for model in self._models.values():
-                    self._settle(model, Phase.FAILED)
+                    model.settle(Phase.FAILED)
                 self._fruitless = 0
                 await asyncio.sleep(self._patience.heal_s)
             await asyncio.sleep(min(5.0, 0.05 * 2**self._fruitless))
@@ -222,7 +206,7 @@ class Supervisor:
                 connection.over.set()  # before a waiter can ask for a model of it
                 for model in self._models.values():
                     if model.phase is not Phase.FAILED:
-                        self._unsettle(model, Phase.LOADING)
+                        model.unsettle(Phase.LOADING)
                 self._emit("triton.server_ended")
                 with suppress(asyncio.CancelledError):
                     await connection.close()
@@ -260,11 +244,12 @@ class Supervisor:
                 return
             try:
                 await self._host.load(connection, model.name, self._patience.load_s)
-                await self._loaded(model, connection)
+                await self._learn(model, connection)
+                self._is_ready(model, connection)
             except (grpc.RpcError, TimeoutError, ReelsiftError) as error:
                 if not await self._is_over(connection, error):
                     log.error("triton.load_failed", model=model.name, error=_words(error))
-                    self._settle(model, Phase.FAILED)
+                    model.settle(Phase.FAILED)
                     self._emit("triton.load_failed", model.name)
 
     async def _heal(self, model: Model, connection: Connection, *, certain: bool, hung: bool = False) -> None:
@@ -276,11 +261,11 @@ class Supervisor:
                 if not certain:
                     if await self._is_over(connection):
                         return  # a fresh server loads it
-                    if await self._answers(model, connection):
-                        self._settle(model, Phase.READY)
+                    if await self._trial(model, connection) is Trial.ANSWERED:
+                        model.settle(Phase.READY)
                         return
-                await self._host.reload(connection, model.name, self._patience.load_s, hung=hung)
-                await self._loaded(model, connection)
+                async with asyncio.timeout(self._patience.load_s):
+                    await self._mend(model, connection, hung=hung)
                 self._emit("triton.healed", model.name)
             except (grpc.RpcError, TimeoutError, ReelsiftError) as error:
                 if not await self._is_over(connection, error):
@@ -288,16 +273,27 @@ class Supervisor:
                     self._emit("triton.heal_failed", model.name)
                     await self._host.stop()  # the last resort: a fresh server loads everything anew
 
-    async def _loaded(self, model: Model, connection: Connection) -> None:
+    async def _mend(self, model: Model, connection: Connection, *, hung: bool) -> None:
+        """Reload until a real inference has an answer: a server calls a model ready whose stub is dead."""
+        trial = Trial.LOST
+        while trial is Trial.LOST:
+            await self._host.reload(connection, model.name, self._patience.load_s, hung=hung)
+            await self._learn(model, connection)
+            trial = await self._trial(model, connection)
+        self._is_ready(model, connection)
+
+    async def _learn(self, model: Model, connection: Connection) -> None:
         contract = await connection.contract(model.name)
         # Each load anew: an export may have put another file under the same version.
         model.version = await asyncio.to_thread(identify, self._repository, model.name, contract.version)
         model.contract = contract
         model.epoch += 1
+
+    def _is_ready(self, model: Model, connection: Connection) -> None:
         model.probe_due = time.monotonic() + self._patience.probe_period_s
         if connection.over.is_set():
             return
-        self._settle(model, Phase.READY)
+        model.settle(Phase.READY)
         self._emit("triton.model_ready", model.name)
 
     def _stub_died(self, name: str) -> None:
@@ -310,7 +306,7 @@ class Supervisor:
             or model.phase not in (Phase.READY, Phase.HEALING)
         ):
             return  # while a model loads, the load itself fails
-        self._unsettle(model, Phase.HEALING)
+        model.unsettle(Phase.HEALING)
         self._spawn(self._heal(model, self._connection, certain=True))
 
     async def _probe(self) -> None:
@@ -321,25 +317,26 @@ class Supervisor:
                 if model.phase is not Phase.READY or model.running or now < model.probe_due or connection is None:
                     continue
                 epoch = model.epoch
-                answered = await self._answers(model, connection)
+                trial = await self._trial(model, connection)
                 took = time.monotonic() - now
                 model.probe_due = time.monotonic() + max(
                     self._patience.probe_period_s, took / self._patience.probe_share
                 )
-                if not answered:
+                if trial is not Trial.ANSWERED:
                     self.failed(model, epoch, broken=True, hung=took >= self._patience.probe_s)
 
-    async def _answers(self, model: Model, connection: Connection) -> bool:
-        """Whether a real inference of zeros succeeds; taken as true where its shapes are not known yet."""
-        call = _probe_call(model)
+    async def _trial(self, model: Model, connection: Connection) -> Trial:
+        """How a real inference of zeros ends; taken as answered where its shapes are not known yet."""
+        call = model.probe()
         if call is None:
-            return True
+            return Trial.ANSWERED
         try:
             await asyncio.wait_for(self._transport.attempt(connection, call, lambda: None), self._patience.probe_s)
         except (grpc.RpcError, TimeoutError) as error:
             log.warning("triton.probe_failed", model=model.name, error=_words(error))
-            return False
-        return True
+            return Trial.REFUSED if isinstance(error, grpc.RpcError) and not is_lost(error) else Trial.LOST
+        self._fruitless = 0
+        return Trial.ANSWERED
 
     # --- small things ------------------------------------------------------------------------------------------------
 
@@ -349,14 +346,6 @@ class Supervisor:
             with suppress(TimeoutError):
                 await asyncio.wait_for(connection.over.wait(), 1.0 if error else 0.2)
         return connection.over.is_set()
-
-    def _settle(self, model: Model, phase: Phase) -> None:
-        model.phase = phase
-        model.settled.set()
-
-    def _unsettle(self, model: Model, phase: Phase) -> None:
-        model.phase = phase
-        model.settled.clear()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -372,21 +361,6 @@ class Supervisor:
         log.info(kind, **({"model": model} if model else {}))
         for listener in self._listeners:
             listener(Event(kind, model))
-
-
-def _probe_call(model: Model) -> Call | None:
-    contract = model.contract
-    if contract is None:
-        return None
-    if model.last_call is not None:
-        shapes, outputs = model.last_call.input_shapes, model.last_call.output_shapes
-        zeros = {name: np.zeros(shapes[name], spec.dtype) for name, spec in contract.inputs.items()}
-        return Call(contract, zeros, shapes, outputs)
-    if contract.has_variable_dims:
-        return None
-    return Call.check(
-        contract, {name: np.zeros(contract.shape(spec.dims), spec.dtype) for name, spec in contract.inputs.items()}
-    )
 
 
 def _words(error: Exception) -> str:

@@ -16,7 +16,7 @@ from orchestrator.adapters.frames import shm
 from orchestrator.adapters.triton import guard, hosts
 from orchestrator.adapters.triton.client import Limits
 from orchestrator.adapters.triton.connection import Connection
-from orchestrator.adapters.triton.supervisor import Phase
+from orchestrator.adapters.triton.model import Phase
 from tests.integration.adapters.triton.conftest import BATCH, SIDE, Stack, kill, running
 
 BACK_WITHIN_S = 10.0

@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
 
@@ -12,8 +14,8 @@ from orchestrator.adapters.triton.connection import Connection
 from orchestrator.adapters.triton.hosts import RemoteHost
 from orchestrator.adapters.triton.supervisor import Patience, Supervisor
 from orchestrator.adapters.triton.transport import InlineTransport
-from orchestrator.errors import InferenceUnavailable
-from tests.integration.adapters.triton.conftest import BATCH, SIDE, Stack, kill
+from orchestrator.errors import InferenceUnavailable, InternalError
+from tests.integration.adapters.triton.conftest import BATCH, SIDE, Stack, kill, running
 
 PIXELS = np.random.default_rng(3).integers(0, 256, (BATCH, SIDE, SIDE, 3), np.uint8)
 
@@ -63,6 +65,71 @@ async def test_its_loss_is_unavailable_in_bounded_time(remote: TritonInference, 
     async with asyncio.timeout(30):
         with pytest.raises(InferenceUnavailable):
             await remote.infer("one", {"image": PIXELS})
+
+
+async def test_a_refusal_of_a_triton_in_decay_is_tried_again(remote: TritonInference, monkeypatch: pytest.MonkeyPatch):
+    refusals = iter(["Failed to process the request(s): lock_exception"] * 2)
+    plain = Connection.infer
+
+    async def refused_twice(self, request):
+        if words := next(refusals, ""):
+            raise grpc.aio.AioRpcError(grpc.StatusCode.INTERNAL, grpc.aio.Metadata(), grpc.aio.Metadata(), words)
+        return await plain(self, request)
+
+    monkeypatch.setattr(Connection, "infer", refused_twice)
+    outputs = await remote.infer("one", {"image": PIXELS})
+    np.testing.assert_array_equal(outputs["sums"], PIXELS.sum((1, 2), dtype=np.float32))
+
+
+async def test_what_a_model_refuses_again_and_again_is_its_own_fault(
+    remote: TritonInference, monkeypatch: pytest.MonkeyPatch
+):
+    asked = 0
+    plain = Connection.infer
+
+    async def always_refused(self, request):
+        nonlocal asked
+        if not any(request.raw_input_contents[0]):  # a probe's zeros
+            return await plain(self, request)
+        asked += 1
+        raise grpc.aio.AioRpcError(grpc.StatusCode.INTERNAL, grpc.aio.Metadata(), grpc.aio.Metadata(), "no")
+
+    monkeypatch.setattr(Connection, "infer", always_refused)
+    with pytest.raises(InternalError):
+        await remote.infer("one", {"image": PIXELS})
+    assert asked == 3
+
+
+async def test_one_that_was_away_for_long_is_found_again(repository: Path, tmp_path: Path):
+    address = tmp_path / "s"
+    patience = Patience(start_s=0.5, load_s=1, heal_s=4, restarts=1)
+    supervisor = Supervisor(RemoteHost(f"unix:{address}"), InlineTransport(), repository, patience)
+    inference = TritonInference(supervisor, InlineTransport())
+    await supervisor.start(patient=True)  # it is away at first, too
+    try:
+        for _ in range(2):
+            async with asyncio.timeout(30):
+                for _ in range(2):
+                    with pytest.raises(InferenceUnavailable):
+                        await inference.ready(["one"])
+                async with running(repository, ["one"]) as stack:
+                    address.symlink_to(stack.server.endpoint.target.removeprefix("unix:"))
+                    await _once_it_is_back(inference)
+                    np.testing.assert_array_equal(
+                        (await inference.infer("one", {"image": PIXELS}))["sums"],
+                        PIXELS.sum((1, 2), dtype=np.float32),
+                    )
+                address.unlink()
+                with pytest.raises(InferenceUnavailable):
+                    await inference.infer("one", {"image": PIXELS})
+    finally:
+        await supervisor.stop()
+
+
+async def _once_it_is_back(inference: TritonInference) -> None:
+    while True:
+        with suppress(InferenceUnavailable):
+            return await inference.ready(["one"])
 
 
 async def test_a_dead_stub_over_there_is_waited_for(remote: TritonInference, stack: Stack):

@@ -1,0 +1,64 @@
+"""What is known of one wanted model."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from enum import Enum
+
+import numpy as np
+
+from orchestrator.adapters.triton.contract import ModelContract
+from orchestrator.adapters.triton.transport import Call
+from orchestrator.core.results import ModelVersion
+
+
+class Phase(Enum):
+    """The life of a model."""
+
+    UNLOADED = "unloaded"
+    LOADING = "loading"
+    READY = "ready"
+    HEALING = "healing"
+    FAILED = "failed"
+
+
+@dataclass(slots=True)
+class Model:
+    """A wanted model. ``epoch`` rises whenever it is loaded anew; ``running`` counts requests under way."""
+
+    name: str
+    phase: Phase = Phase.UNLOADED
+    epoch: int = 0
+    running: int = 0
+    contract: ModelContract | None = None
+    version: ModelVersion | None = None
+    last_call: Call | None = None
+    probe_due: float = 0.0
+    settled: asyncio.Event = field(default_factory=asyncio.Event)  # READY or FAILED
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def settle(self, phase: Phase) -> None:
+        """``READY`` or ``FAILED``: nobody has to wait any longer."""
+        self.phase = phase
+        self.settled.set()
+
+    def unsettle(self, phase: Phase) -> None:
+        """``LOADING`` or ``HEALING``: whoever wants an answer waits."""
+        self.phase = phase
+        self.settled.clear()
+
+    def probe(self) -> Call | None:
+        """A request of zeros that looks like the last one; ``None`` where no shapes are known yet."""
+        contract = self.contract
+        if contract is None:
+            return None
+        if self.last_call is not None:
+            shapes, outputs = self.last_call.input_shapes, self.last_call.output_shapes
+            zeros = {name: np.zeros(shapes[name], spec.dtype) for name, spec in contract.inputs.items()}
+            return Call(contract, zeros, shapes, outputs)
+        if contract.has_variable_dims:
+            return None
+        return Call.check(
+            contract, {name: np.zeros(contract.shape(spec.dims), spec.dtype) for name, spec in contract.inputs.items()}
+        )

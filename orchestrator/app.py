@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, closing
+from functools import partial
 from typing import Any
 
 from orchestrator.adapters.blobs.local import LocalBlobs
@@ -59,6 +60,10 @@ async def running_inference(settings: Settings, arena: Arena, *, patient: bool =
         stack.push_async_callback(supervisor.stop)
         await supervisor.start(patient=patient and bool(settings.triton))
         yield TritonInference(supervisor, transport)
+
+
+patient_inference = partial(running_inference, patient=True)
+"""For a service, which is of use without its Triton too."""
 
 
 @asynccontextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -74,13 +73,13 @@ def settings_with(given: Mapping[str, object]) -> Settings:
 
 
 async def _serve(settings: Settings) -> None:
-    from orchestrator.app import running_app, running_inference
+    from orchestrator.app import patient_inference, running_app
 
     running = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         running.add_signal_handler(number, stop.set)
-    async with running_app(settings, partial(running_inference, patient=True)) as address:
+    async with running_app(settings, patient_inference) as address:
         log.info("serving", address=address)
         await stop.wait()
         log.info("draining", seconds=settings.drain_seconds)

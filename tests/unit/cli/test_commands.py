@@ -326,13 +326,14 @@ def test_serve_hands_over_its_settings_and_leaves_at_sigterm(monkeypatch: pytest
     seen: list[Any] = []
 
     @asynccontextmanager
-    async def running_app(settings: Any) -> AsyncIterator[str]:
+    async def running_app(settings: Any, inference_of: Any) -> AsyncIterator[str]:
         seen.append(settings)
         threading.Timer(0.05, signal.raise_signal, [signal.SIGTERM]).start()
         yield "here:1"
         seen.append("left")
 
-    monkeypatch.setitem(sys.modules, "orchestrator.app", types.SimpleNamespace(running_app=running_app))
+    service = types.SimpleNamespace(running_app=running_app, patient_inference=None)
+    monkeypatch.setitem(sys.modules, "orchestrator.app", service)
     arguments = [
         "--listen",
         "127.0.0.1:0",

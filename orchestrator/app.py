@@ -23,6 +23,7 @@ from orchestrator.adapters.stores.sql import open_store
 from orchestrator.adapters.triton.client import TritonInference
 from orchestrator.adapters.triton.hosts import EmbeddedHost, RemoteHost
 from orchestrator.adapters.triton.labels import Labels
+from orchestrator.adapters.triton.server import POOL_BYTES
 from orchestrator.adapters.triton.supervisor import Supervisor
 from orchestrator.adapters.triton.transport import InlineTransport, SharedMemoryTransport
 from orchestrator.api.http.server import http_server
@@ -37,7 +38,7 @@ from orchestrator.ports import Inference
 from orchestrator.settings import Settings
 
 SCRATCH_BYTES = 64 << 20  # outputs and small inputs of the requests in flight
-TRITON_BYTES = 64 << 20  # regions of Triton's own
+TRITON_BYTES = 12 * POOL_BYTES  # of the instances of a default profile
 
 
 InferenceOf = Callable[[Settings, Arena], AbstractAsyncContextManager[Inference]]

@@ -5,13 +5,18 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
+from orchestrator.adapters.frames.shm import SHM
+from orchestrator.adapters.triton.server import POOL_BYTES
 from orchestrator.settings import Settings
 from tests.acceptance.answers import annotation
 from tests.acceptance.conftest import Run
+from tests.acceptance.server import Server
 
+REGION = re.compile(r"reelsift-\d+-[0-9a-f]{8}-.+")  # of a model instance
 WELL_BELOW = 0.5  # executions per inference
 
 
@@ -54,3 +59,10 @@ def test_every_request_carries_the_models_whole_batch(run: Run) -> None:
         manifest = json.loads((Settings().model_repository / model / "1" / "manifest.json").read_text())
         inferences, executions = counted(run, model)
         assert inferences == executions * manifest["max_batch_size"]
+
+
+def test_no_model_outgrows_its_shared_memory(run: Run, server: Server) -> None:
+    """A pool that grows while its stub is at work has crashed Triton."""
+    sizes = {path.name: path.stat().st_size for path in SHM.glob(f"reelsift-{server.pid}-*") if REGION.match(path.name)}
+    assert len(sizes) >= len(run.after)
+    assert set(sizes.values()) == {POOL_BYTES}

@@ -50,6 +50,7 @@ async def play(points: Sequence[str], times: int, seed: int, triton: str) -> Out
             await job.check(service, unkilled.of(job))
             await served.stop()
             outcome.broken += [f"{job.request_id}: {text}" for text in job.broken]
+        outcome.broken += served.given_up()
     outcome.seconds = round(time.monotonic() - began, 1)
     return outcome
 

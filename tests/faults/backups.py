@@ -101,6 +101,7 @@ async def play(plan: Plan, triton: str) -> Outcome:
             outcome.broken += [f"restored {index}: {text}" for text in _judged(jobs, undisturbed)]
             await served.stop()
             outcome.backups += 1
+        outcome.broken += served.given_up()
     outcome.seconds = round(time.monotonic() - began, 1)
     return outcome
 

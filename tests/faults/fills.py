@@ -100,7 +100,7 @@ async def play(plan: Plan, triton: str) -> Outcome:
         await served.stop()
         _intact(served, sound)
         outcome.analyses = len(jobs)
-        outcome.broken += sound.broken
+        outcome.broken += sound.broken + served.given_up()
         outcome.broken += [f"{job.request_id}: {text}" for job in jobs for text in job.broken]
     outcome.seconds = round(time.monotonic() - began, 1)
     return outcome

@@ -132,6 +132,11 @@ class Served:
             return []
         return [process for process in below if (words := _words(process)) and wanted(words)]
 
+    def given_up(self) -> list[str]:
+        """What its log says of analyzers that gave up: of sound media that is always a fault."""
+        lines = self.log.read_text(errors="replace").splitlines()
+        return [f"given up: {line[:2000]}" for line in lines if '"event":"analyzer failed"' in line]
+
     def tail(self, size: int = 6000) -> str:
         """The end of its log."""
         return self.log.read_bytes()[-size:].decode(errors="replace")

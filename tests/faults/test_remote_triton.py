@@ -40,6 +40,7 @@ async def test_an_analysis_waits_for_a_fallen_triton() -> None:
         for job in jobs:
             await job.check(service, undisturbed.of(job))
         assert [job.broken for job in jobs] == [[], [], []]
+        assert served.given_up() == []
         assert b"triton.request_lost" in served.log.read_bytes(), "nothing was under way"
         await served.stop()
 

@@ -24,6 +24,10 @@ from orchestrator.adapters.triton.distribution import Distribution
 from orchestrator.errors import InferenceUnavailable, SetupError
 
 EXIT_TIMEOUT_S = 5
+#: Shared memory of each model instance. The largest request, `text_detection`'s, needs 7 MiB with its answer. A pool that has to
+#: grow while its stub is at work has crashed stubs and servers, a few times in each run of the tests; triton-inference-server/server#8882
+#: tells of the like.
+POOL_BYTES = 16 << 20
 _RESTRICTED = "shared-memory,model-repository,statistics,trace,logging"
 _BACKENDS = Path(__file__).parent / "backends"
 _LOGS_KEPT = 5
@@ -176,6 +180,7 @@ def _command(
         f"--metrics-port={port}",
         "--allow-cpu-metrics=false",
         f"--backend-config=python,shm-region-prefix-name={name}-",
+        f"--backend-config=python,shm-default-byte-size={POOL_BYTES}",
         f"--exit-timeout-secs={EXIT_TIMEOUT_S}",
         f"--log-file={log_file}",
     ]

@@ -22,6 +22,7 @@ from orchestrator.errors import InferenceUnavailable, InternalError
 from orchestrator.ports import Outputs, Tensor
 
 _REFUSED_PAUSE_S = 0.5  # before the next try, as often as it was refused
+
 log = structlog.get_logger(__name__)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 from collections.abc import Iterator
@@ -21,6 +22,14 @@ def pytest_configure() -> None:
     """A shell that starts us in the background has us ignore Ctrl-C: the tests of it would wait for ever, and so would the
     commands that they start."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def same_scheduling() -> Iterator[None]:
+    """No test may change how all later ones, and the services that they start, are scheduled."""
+    before = os.sched_getscheduler(0)
+    yield
+    assert os.sched_getscheduler(0) == before
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from av.video.reformatter import ColorRange, Colorspace
 from numpy.typing import NDArray
 
 from tests.media.clips import Picture
+from tests.media.priority import own_priority
 
 BT709 = 1  # primaries, transfer and matrix alike (ISO/IEC 23091-2)
 STUDIO_RANGE = 1
@@ -42,6 +43,7 @@ class Encoding:
     tone: bool = False  # with an AAC (mp4, mpegts, matroska) or Opus (webm) sine
 
 
+@own_priority()
 def encode(path: Path, pictures: Iterable[Picture], how: Encoding) -> None:
     """Encode RGB ``pictures`` (all of one size) into ``path``."""
     iterator = iter(pictures)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from orchestrator.adapters.decoders.scaling import Scaler, clockwise, place
 from orchestrator.core.frames import View
 from orchestrator.core.sampling import Sampling
+from tests.media.priority import own_priority
 
 X264 = "scenecut=0:b-adapt=0:"
 
@@ -31,6 +32,7 @@ class Clip:
     muxer: Mapping[str, str] = field(default_factory=dict)
     pts_ms: Sequence[int] | None = None
 
+    @own_priority()
     def write(self, folder: Path) -> Path:
         """Encode into ``folder`` (once)."""
         path = folder / self.name

@@ -28,10 +28,12 @@ demo: models
 	$(BIN)/python -m tests.media.composite .demo/composite.mp4 && $(BIN)/reelsift analyze .demo/composite.mp4 --report "$(REPORT)"; fi
 
 test: models lint
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 tests/unit
+	$(BIN)/pytest --ignore tests/unit
 
 test-fast: setup
-	$(BIN)/pytest tests/unit tests/contract
+	$(BIN)/pytest -n 2 tests/unit
+	$(BIN)/pytest tests/contract
 
 # Every promise about crashes in full, one to two hours: what is in faults.jsonl already is not run again.
 faults: models

@@ -93,12 +93,15 @@ class LocalBlobs:
 
     def _name(self, temporary: Path, path: Path) -> None:
         for _ in range(_ATTEMPTS):
-            path.parent.mkdir(parents=True, exist_ok=True)
             try:
+                path.parent.mkdir(parents=True, exist_ok=True)
                 temporary.rename(path)
                 return
             except FileNotFoundError:  # a delete took the empty folder away meanwhile
                 continue
+            except FileExistsError:  # it was there, and is gone before `mkdir` could see that it is a folder
+                if path.parent.exists() and not path.parent.is_dir():
+                    raise
         raise StoreUnavailable("the folder of a blob goes as soon as it is made")
 
     def _folders(self, path: Path) -> Iterator[Path]:

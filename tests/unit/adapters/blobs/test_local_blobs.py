@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -79,6 +80,22 @@ async def test_a_folder_goes_with_its_last_blob(tmp_path: Path) -> None:
     await blobs.delete("a/2")
     assert not (tmp_path / "a").exists()
     await blobs.put("a/2", b"")  # the root stays
+
+
+async def test_a_folder_that_goes_while_it_is_looked_at_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone, plain = iter(["b"]), Path.mkdir
+
+    def mkdir(path: Path, *args: Any, **kwargs: Any) -> None:
+        if path.name == "b" and next(gone, ""):
+            raise FileExistsError(path)
+        plain(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    blobs = LocalBlobs(tmp_path)
+    await blobs.put("a/b/1", b"1")
+    assert (await blobs.get("a/b/1")) == b"1"
 
 
 async def test_puts_and_deletes_in_one_folder_do_not_disturb_each_other(tmp_path: Path) -> None:

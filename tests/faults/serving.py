@@ -152,8 +152,7 @@ class Lasting:
 
 @asynccontextmanager
 async def lasting_triton(models: Sequence[str]) -> AsyncIterator[Lasting]:
-    """A Triton with ``models`` that no kill of a service ends. Should it break down (the sudden end of many clients has crashed
-    one), the next one has the same address."""
+    """A Triton with ``models`` that no kill of a service ends. Should it break down, the next one has the same address."""
     settings = Settings(triton="")
     host = EmbeddedHost(settings.model_repository, ())
     supervisor = Supervisor(host, InlineTransport(), settings.model_repository)

@@ -24,7 +24,7 @@ from orchestrator.adapters.triton.distribution import Distribution
 from orchestrator.errors import InferenceUnavailable, SetupError
 
 EXIT_TIMEOUT_S = 5
-#: Shared memory of each model instance. The largest request, `text_detection`'s, needs 7 MiB with its answer. A pool that has to
+#: Shared memory of each model instance. Left to themselves the largest of the default profile grew to 7 MiB. A pool that has to
 #: grow while its stub is at work has crashed stubs and servers, a few times in each run of the tests; triton-inference-server/server#8882
 #: tells of the like.
 POOL_BYTES = 16 << 20

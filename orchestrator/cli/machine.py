@@ -18,6 +18,7 @@ from pathlib import Path
 
 import platformdirs
 
+from orchestrator.adapters.decoders.forking import ForkServer
 from orchestrator.adapters.decoders.workers import Worker, WorkerDied
 from orchestrator.adapters.sources.profiles import load_profiles
 from orchestrator.adapters.triton import distribution, libpython
@@ -147,8 +148,11 @@ def decode_worker() -> Check:
     name = "decode worker"
 
     async def start() -> None:
-        worker = await Worker.start(threads=1, address_space=6 * GIB)
-        await worker.stop()
+        forks = ForkServer()
+        try:
+            await (await Worker.start(forks, threads=1, address_space=6 * GIB)).stop()
+        finally:
+            await forks.close()
 
     began = time.monotonic()
     try:

@@ -107,7 +107,7 @@ class Server:
         return [
             process
             for process in self.tree()
-            if "orchestrator.adapters.decoders.worker" in _command(process) and _filters(process.pid) > mine
+            if "orchestrator.adapters.decoders.forkserver" in _command(process) and _filters(process.pid) > mine
         ]
 
     def idle(self, within: float) -> float:

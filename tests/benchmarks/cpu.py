@@ -60,7 +60,7 @@ def by_kind(root: int) -> dict[str, float]:
     for process in tree(root):
         is_root = process.pid == root
         seconds["orchestrator" if is_root else kind(process.arguments)] += process.own
-        # The children that the orchestrator waits for are decode workers (its guard lives as long as itself does).
+        # The orchestrator itself waits for the decoders' fork server alone, should it die (its guard lives as long as itself does).
         seconds["decode worker" if is_root else kind(process.arguments)] += process.reaped
     return dict(seconds)
 
@@ -72,7 +72,7 @@ def kind(arguments: tuple[str, ...]) -> str:
         return f"model {Path(arguments[1]).parts[-3]}"  # REPOSITORY/MODEL/VERSION/model.onnx
     if program == "tritonserver" or any(argument.endswith("guard.py") for argument in arguments):
         return "tritonserver"
-    return "decode worker" if "orchestrator.adapters.decoders.worker" in arguments else "other"
+    return "decode worker" if "orchestrator.adapters.decoders.forkserver" in arguments else "other"
 
 
 def settle(root: int, quiet: float = 0.5, patience: float = 30.0) -> None:

@@ -64,7 +64,7 @@ def stills(path: Path, options: dict[str, str], pts_ms: tuple[int, ...] | None =
 @pytest.fixture
 async def decoder() -> AsyncIterator[ProcessDecoder]:
     with Arena(64 << 20) as arena:
-        decoder = ProcessDecoder(arena, threads=2, spares=2)
+        decoder = ProcessDecoder(arena, threads=2)
         yield decoder
         await decoder.close()
         assert arena.in_use == 0, "every slot came home"

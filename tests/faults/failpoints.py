@@ -16,7 +16,7 @@ import signal
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -33,6 +33,7 @@ from tests.faults.lives import Life, live_all, lives
 
 T = TypeVar("T")
 LIVES = 6
+SEEDS = 5  # of lives, in turn
 SERVER = "attempt."  # names that begin so are a real server's
 RECLAIM = "store.reclaim."
 FORKED = (alembic.command, alembic.script)  # imported once, before the forks
@@ -82,13 +83,10 @@ def play(points: Iterable[str], times: int, seed: int, fault: str = "") -> Outco
     """Die at each of ``points`` so many times. ``fault``: of a broken store."""
     began, outcome, dice = time.monotonic(), Outcome(), random.Random(seed)
     points = list(points)
-    seen: dict[int, Counter[str]] = {}
+    seen = {} if fault else {life_seed: count(life_seed) for life_seed in range(seed, seed + min(times, SEEDS))}
     for turn in range(times):
-        life_seed = seed + turn % 5
-        if not fault and life_seed not in seen:
-            seen[life_seed] = count(life_seed)
         for point in points:
-            passes = 3 if fault else seen[life_seed][point]
+            life_seed, passes = _passing(point, seed, turn, seen) if seen else (seed + turn % SEEDS, 3)
             if not passes:
                 outcome.broken.append(f"{point}: nothing comes by")
                 continue
@@ -97,6 +95,15 @@ def play(points: Iterable[str], times: int, seed: int, fault: str = "") -> Outco
             outcome.broken += [f"{point}: {text}" for text in broken]
     outcome.seconds = round(time.monotonic() - began, 1)
     return outcome
+
+
+def _passing(point: str, seed: int, turn: int, seen: Mapping[int, Counter[str]]) -> tuple[int, int]:
+    """This turn's lives, or the next that come by the point, and how often they do."""
+    for at in range(turn, turn + len(seen)):
+        life_seed = seed + at % len(seen)
+        if passes := seen[life_seed][point]:
+            return life_seed, passes
+    return seed, 0
 
 
 def die(point: str, nth: int, seed: int, fault: str = "") -> tuple[bool, list[str]]:

@@ -117,7 +117,7 @@ class Served:
         return [process for process in psutil.process_iter() if _token(process) == self.token]
 
     def decoders(self) -> list[psutil.Process]:
-        return self._below(lambda words: "orchestrator.adapters.decoders.worker" in words)
+        return self._below(lambda words: "orchestrator.adapters.decoders.forkserver" in words)
 
     def tritons(self) -> list[psutil.Process]:
         return self._below(lambda words: Path(words[0]).name == "tritonserver")

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 
 from orchestrator import failpoints as armed
 from tests.acceptance.server import environment
@@ -48,6 +49,13 @@ async def test_every_failpoint_of_an_attempt_is_safe(triton: str) -> None:
     outcome = await at_work.play(points, 1, 1, triton)
     assert outcome.broken == []
     assert outcome.deaths == dict.fromkeys(points, 1)
+
+
+def test_lives_that_do_not_come_by_a_point_leave_it_to_others() -> None:
+    seen = {7: Counter(a=2), 8: Counter(b=3)}
+    assert failpoints._passing("b", 7, 0, seen) == (8, 3)
+    assert failpoints._passing("a", 7, 1, seen) == (7, 2)
+    assert failpoints._passing("c", 7, 0, seen) == (7, 0)
 
 
 def test_the_steps_that_matter_have_failpoints() -> None:

@@ -10,17 +10,19 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from itertools import count
 
 import structlog
 
+from orchestrator.adapters.decoders.forking import ForkServer
 from orchestrator.adapters.decoders.job import Job, encode_job
 from orchestrator.adapters.decoders.slots import TapSlots
 from orchestrator.adapters.decoders.state import SessionState
 from orchestrator.adapters.decoders.wire import Message, ProtocolError, encode
-from orchestrator.adapters.decoders.workers import Worker, WorkerDied, WorkerHung, WorkerPool
+from orchestrator.adapters.decoders.workers import Worker, WorkerDied, WorkerHung
 from orchestrator.adapters.frames.arena import Arena
 from orchestrator.core.media import Ledger, LedgerMark
 from orchestrator.errors import (
@@ -62,31 +64,31 @@ _REFUSALS: dict[str, tuple[type[ReelsiftError], str]] = {
 
 
 class ProcessDecoder:
-    """A ``Decoder``. ``threads`` decode in parallel inside each worker; ``spares`` workers are kept warm.
+    """A ``Decoder``. ``threads`` decode in parallel inside each worker.
 
-    Call ``start()`` inside the event loop to have the first spares warm early, and ``close()`` in the end.
+    Call ``start()`` inside the event loop so that the first worker is there at once, and ``close()`` in the end.
     """
 
-    def __init__(
-        self, arena: Arena, *, threads: int | None = None, spares: int = 1, address_space: int = 6 << 30
-    ) -> None:
+    def __init__(self, arena: Arena, *, threads: int | None = None, address_space: int = 6 << 30) -> None:
         self._arena = arena
-        self._pool = WorkerPool(threads or min(len(os.sched_getaffinity(0)), 4), address_space, spares)
+        self._forks = ForkServer()
+        threads = threads or min(len(os.sched_getaffinity(0)), 4)
+        self._start_worker = partial(Worker.start, self._forks, threads, address_space)
         self._numbers = count(1)
         self._allocating = asyncio.Lock()  # two sessions that each hold half of the arena would wait for ever
 
     async def start(self) -> None:
-        """Start the spare workers (in the background)."""
-        self._pool.fill()
+        """Warm up what workers are forked from (in the background)."""
+        await self._forks.start()
 
     async def close(self) -> None:
-        """End the spare workers; sessions end with their own contexts."""
-        await self._pool.close()
+        """End what workers are forked from; sessions end with their own contexts, before."""
+        await self._forks.close()
 
     @asynccontextmanager
     async def open(self, source: MediaBytes, request: DecodeRequest) -> AsyncIterator[DecodeSession]:
         """See ``Decoder.open``."""
-        session = ProcessDecodeSession(self._pool, self._arena, source, request)
+        session = ProcessDecodeSession(self._start_worker, self._arena, source, request)
         try:
             async with self._allocating:
                 await session.prepare(f"decode-{next(self._numbers)}")
@@ -98,8 +100,10 @@ class ProcessDecoder:
 class ProcessDecodeSession:
     """A ``DecodeSession`` over worker processes. Made by ``ProcessDecoder.open``."""
 
-    def __init__(self, pool: WorkerPool, arena: Arena, source: MediaBytes, request: DecodeRequest) -> None:
-        self._pool, self._arena, self._source, self._request = pool, arena, source, request
+    def __init__(
+        self, start_worker: Callable[[], Awaitable[Worker]], arena: Arena, source: MediaBytes, request: DecodeRequest
+    ) -> None:
+        self._start_worker, self._arena, self._source, self._request = start_worker, arena, source, request
         self._slots: TapSlots | None = None
         self._state: SessionState | None = None
         self._worker: Worker | None = None
@@ -122,7 +126,6 @@ class ProcessDecodeSession:
         try:
             if worker is not None:
                 await worker.stop()
-                self._pool.fill()  # nobody's first segment suffers from it any more
         finally:
             if self._slots is not None:
                 self._slots.close()
@@ -172,7 +175,7 @@ class ProcessDecodeSession:
         """A worker that goes on where the state is."""
         slots = self._slots
         assert slots is not None
-        worker = self._worker = await self._pool.take()
+        worker = self._worker = await self._start_worker()
         job = Job(self._request.taps, self._request.limits, slots.offsets, slots.free, state.resume)
         worker.send_job(encode_job(job), [self._source.fileno(), self._source.control_fd, self._arena.fd])
         self._needed = None

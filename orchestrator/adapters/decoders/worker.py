@@ -1,6 +1,4 @@
-"""The decode worker: warms up, takes one job, locks itself in, decodes, and ends.
-
-    python -m orchestrator.adapters.decoders.worker SOCKET_FD THREADS ADDRESS_SPACE_BYTES
+"""The decode worker: forked warm, takes one job, locks itself in, decodes, and ends.
 
 The job's message carries three descriptors: the media (read-only), its control page, and the frame arena, of which
 only the job's own extents are mapped before the descriptor is closed.
@@ -14,7 +12,6 @@ import itertools
 import mmap
 import os
 import socket
-import sys
 import threading
 
 import av
@@ -38,7 +35,6 @@ def main(socket_fd: int, threads: int, address_space: int) -> None:
     """Serve one job; returns when the service has closed the socket."""
     sandbox.die_with_parent()
     channel = socket.socket(fileno=socket_fd)
-    warm_up()
     enter = threading.Event()
     engines: list[Engine] = []
     parked(enter, lambda: engines[0].demux(), "demux")
@@ -88,7 +84,9 @@ def keep_only(*descriptors: int) -> None:
 
 
 def warm_up() -> None:
-    """Run the whole path on a tiny clip of our own, so that nothing is imported or loaded behind the lock."""
+    """Run the whole path on a tiny clip of our own, so that nothing is imported or loaded behind the lock. Leaves no
+    threads.
+    """
     av.logging.set_level(None)
     clip = io.BytesIO()
     with av.open(clip, "w", format="mp4") as muxer:
@@ -108,8 +106,3 @@ def warm_up() -> None:
                 likeness(Scaler(View(16, 16)).scale(shown, shown.rotation))
     with contextlib.suppress(av.FFmpegError, ValueError):
         av.open(io.BytesIO(b"no media at all"), options={"format_whitelist": "mov"})
-
-
-if __name__ == "__main__":
-    main(*map(int, sys.argv[1:4]))
-    os._exit(0)

@@ -39,7 +39,7 @@ class Parts:
 
     async def analyse(self, inference: Inference, path: Path) -> list[AnalysisEvent]:
         """All events of one analysis by a service of its own; its frames must be home in the end."""
-        decoder = ProcessDecoder(self.arena, threads=2, spares=0)
+        decoder = ProcessDecoder(self.arena, threads=2)
         with tempfile.TemporaryDirectory() as name:
             data = Path(name)
             async with open_store(data) as store:

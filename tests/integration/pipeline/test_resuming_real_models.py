@@ -53,7 +53,7 @@ async def test_behind_every_segment_and_with_one_analyzer_new(film: Path) -> Non
     profile = replace(load_profiles()["default"], max_segment_ns=MAX_SEGMENT_NS)
     inference = Counting(repository)
     with Arena(256 << 20) as arena:
-        decoder = ProcessDecoder(arena, threads=2, spares=1)
+        decoder = ProcessDecoder(arena, threads=2)
 
         async def analyse(**options: Any) -> tuple[Events, Outcome]:
             log = Events()

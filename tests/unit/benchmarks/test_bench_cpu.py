@@ -77,7 +77,7 @@ def test_a_process_that_is_gone_has_no_tree() -> None:
         (("/x/triton_python_backend_stub", "/repo/labels/1/model.onnx", "region"), "model labels"),
         (("/x/tritonserver", "--log-file=y"), "tritonserver"),
         (("python", "-I", "-S", "/x/guard.py", "name"), "tritonserver"),
-        (("python", "-m", "orchestrator.adapters.decoders.worker", "7", "2"), "decode worker"),
+        (("python", "-m", "orchestrator.adapters.decoders.forkserver", "7", "2"), "decode worker"),
         ((), "other"),
     ],
 )

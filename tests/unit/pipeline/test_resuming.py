@@ -144,7 +144,7 @@ class Bench:
 @asynccontextmanager
 async def bench_on(path: Path) -> AsyncIterator[Bench]:
     with Arena(96 << 20) as arena:
-        decoder = ProcessDecoder(arena, threads=2, spares=2)
+        decoder = ProcessDecoder(arena, threads=2)
         yield Bench(decoder, path)
         await decoder.close()
         assert arena.in_use == 0, "every slot came home"

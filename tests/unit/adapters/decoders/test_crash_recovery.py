@@ -42,7 +42,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 async def decoder() -> AsyncIterator[ProcessDecoder]:
     with Arena(32 << 20) as arena:
-        decoder = ProcessDecoder(arena, threads=2, spares=1)
+        decoder = ProcessDecoder(arena, threads=2)
         yield decoder
         await decoder.close()
         assert arena.in_use == 0

@@ -22,7 +22,7 @@ from orchestrator.adapters.decoders.job import Job, encode_job
 from orchestrator.adapters.decoders.slots import TapSlots
 from orchestrator.adapters.decoders.state import SessionState
 from orchestrator.adapters.decoders.wire import Message, ProtocolError, encode
-from orchestrator.adapters.decoders.workers import Worker, WorkerDied, WorkerHung
+from orchestrator.adapters.decoders.workers import Worker, WorkerDied, WorkerHung, WorkerLost
 from orchestrator.adapters.frames.arena import Arena
 from orchestrator.core.media import Ledger, LedgerMark
 from orchestrator.errors import (
@@ -44,6 +44,7 @@ PATIENCE = (
     3  # deaths at one place before the media is to blame: two may be an operator's, or the kernel's, short of memory
 )
 HANG = 2  # a hang costs half a minute each time, so it weighs more
+LOSS = 0.25  # no media reaches what workers are forked from, so it weighs less; but it is not tried for ever
 
 log = structlog.get_logger()
 
@@ -149,7 +150,7 @@ class ProcessDecodeSession:
         """See ``DecodeSession.events``."""
         state = self._state
         assert state is not None, "a session is opened by its decoder"
-        died_at, patience = state.progress, PATIENCE
+        died_at, patience = state.progress, float(PATIENCE)
         while True:
             try:
                 worker = await self._employ(state)
@@ -162,8 +163,8 @@ class ProcessDecodeSession:
             except (WorkerDied, ProtocolError) as death:
                 await self._bury(death)
                 if died_at != state.progress:
-                    died_at, patience = state.progress, PATIENCE
-                patience -= HANG if isinstance(death, WorkerHung) else 1
+                    died_at, patience = state.progress, float(PATIENCE)
+                patience -= HANG if isinstance(death, WorkerHung) else LOSS if isinstance(death, WorkerLost) else 1
                 if patience <= 0:
                     break
         if not state.partly_known:

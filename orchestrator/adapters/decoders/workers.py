@@ -19,12 +19,16 @@ class WorkerDied(Exception):
     """The worker is gone; ``status`` is its exit status (negative: a signal)."""
 
     def __init__(self, status: int | None, cause: str = "") -> None:
-        super().__init__(cause or f"ended with status {status}")
+        super().__init__(cause or ("lost" if status is None else f"ended with status {status}"))
         self.status = status
 
 
 class WorkerHung(WorkerDied):
     """The worker was silent although it could work, and was killed."""
+
+
+class WorkerLost(WorkerDied):
+    """What workers are forked from is gone, and the worker with it: whatever ended that was not the worker's media."""
 
 
 class Worker:
@@ -49,7 +53,7 @@ class Worker:
         except BaseException as error:
             ours.close()
             if isinstance(error, ForkServerDied):
-                raise WorkerDied(None, str(error)) from error
+                raise WorkerLost(None, str(error)) from error
             raise
         worker = cls(process, ours)
         try:
@@ -74,7 +78,8 @@ class Worker:
                 self._read(True)
             return Message(data)
         if self._ended:
-            raise WorkerDied(await self._reap())
+            status = await self._reap()
+            raise WorkerLost(None) if status is None else WorkerDied(status)
         return None
 
     def send(self, data: bytes) -> None:

@@ -41,7 +41,7 @@ class Patience:
     heal_s: float = 60.0
     probe_s: float = 30.0
     probe_period_s: float = 2.0
-    probe_share: float = 0.005  # of one core, at most, for the probes of one idle model
+    probe_share: float = 0.001  # of one core, at most, for one idle model; a dead stub is noticed without probes
     loads_at_once: int = 2
     restarts: int = 5  # in a row, without an answer between them
 

@@ -86,6 +86,18 @@ async def test_a_worker_holds_no_descriptor_of_another(forks: ForkServer) -> Non
         await worker.stop()
 
 
+async def test_a_terminals_interrupt_is_the_services_own_matter(forks: ForkServer) -> None:
+    worker = await Worker.start(forks, 1, SPACE)
+    server = server_of(worker.process)
+    for process in (server, psutil.Process(worker.process.pid)):
+        process.send_signal(signal.SIGINT)
+    other = await Worker.start(forks, 1, SPACE)
+    assert server_of(other.process) == server_of(worker.process) == server
+    await worker.stop()
+    assert worker.process.returncode == -signal.SIGKILL, "it was there to the last"
+    await other.stop()
+
+
 async def test_its_death_ends_its_workers_and_the_next_one_is_new(forks: ForkServer) -> None:
     worker = await Worker.start(forks, 1, SPACE)
     old = server_of(worker.process)

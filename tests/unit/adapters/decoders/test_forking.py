@@ -28,6 +28,7 @@ from tests.unit.adapters.decoders.clips import Clip, x264
 from tests.unit.adapters.decoders.run import collect
 
 SPACE = 6 << 30
+SERVER = "orchestrator.adapters.decoders.forkserver"
 
 
 @pytest.fixture
@@ -47,6 +48,7 @@ async def forks(others: set[psutil.Process]) -> AsyncIterator[ForkServer]:
 def server_of(worker: Forked) -> psutil.Process:
     parent = psutil.Process(worker.pid).parent()
     assert parent is not None
+    assert SERVER in parent.cmdline()
     return parent
 
 
@@ -174,7 +176,9 @@ async def test_a_session_goes_on_when_the_fork_server_dies(times: int, tmp_path:
             if session.worker_pid is not None:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     parent = psutil.Process(session.worker_pid).parent()
-                    if parent is not None and parent.pid not in (*killed, os.getpid()):
+                    if (
+                        parent is not None and parent.pid not in killed and SERVER in parent.cmdline()
+                    ):  # not who adopts orphans
                         parent.kill()
                         killed.append(parent.pid)
             await asyncio.sleep(0.002)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from collections.abc import Mapping
 from pathlib import Path
@@ -80,6 +81,8 @@ async def _serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         running.add_signal_handler(number, stop.set)
     async with running_app(settings, patient_inference) as address:
+        gc.collect()
+        gc.freeze()  # what lives as long as the service: looking through it again and again stops everything for 80 ms
         log.info("serving", address=address)
         await stop.wait()
         log.info("draining", seconds=settings.drain_seconds)

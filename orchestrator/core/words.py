@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 MOST_LETTERS = 64  # of a word; what is longer is cut
@@ -45,18 +45,15 @@ def stems(text: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """Words that follow each other."""
+    """Words that follow each other, and their stems."""
 
     words: tuple[str, ...]
+    stems: tuple[str, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.words:
             raise ValueError("a phrase holds at least one word")
-
-    @property
-    def stems(self) -> tuple[str, ...]:
-        """Their stems."""
-        return _stems(self.words)
+        object.__setattr__(self, "stems", _stems(self.words))
 
     def within(self, text: str) -> float:
         """How well ``text`` holds the phrase: 1.0 as it is, 0.9 by its stems, 0.0 not at all."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import psycopg
 from numpy.typing import NDArray
 from sqlalchemy import Connection, insert, text
 
-from orchestrator.adapters.search.writing import class_terms, sqlite_words, tsvector
+from orchestrator.adapters.search.writing import sqlite_words, tsvector
 from orchestrator.adapters.stores.codec import encode
 from orchestrator.adapters.stores.database import Database
 from orchestrator.adapters.stores.schema import analyses, segments
@@ -23,8 +22,8 @@ from tests.benchmarks.search_corpus import PER_ANALYSIS, SPACE, Chunk
 TENANTS = 10
 _SPEC = encode(AnalysisSpec, AnalysisSpec(SourceRef(SourceKind.PATH, "clip.mp4", 1)))
 _INDEXES = (
-    "ix_search_segments_words",
-    "ix_search_segments_classes",
+    "ix_search_words",
+    "ix_search_classes_best",
     "ix_search_meanings_vector",
     "ix_search_looks_vector",
 )
@@ -73,29 +72,45 @@ def drop_indexes(connection: psycopg.Connection[Any]) -> dict[str, str]:
 def load_postgres(database: Database, connection: psycopg.Connection[Any], chunk: Chunk) -> None:
     """Insert a chunk; row numbers are those of the segments, from 1."""
     database.write_now(lambda sql: _insert_analyses(sql, chunk))
-    columns = "id, analysis_id, number, tenant, create_us, start_ns, end_ns, time_base, moderation, has_face, document"
-    columns += ", words, classes, scores"
+    rows = list(_rows(chunk))
     with connection.cursor() as cursor:
-        with cursor.copy(f"COPY search_segments ({columns}) FROM STDIN") as copy:
-            for row, document in _rows(chunk):
-                copy.write_row(
-                    (
-                        *(row[name] for name in ("id", "analysis_id", "number", "tenant", "create_us")),
-                        0,
-                        row["end_ns"],
-                        "1/1000000000",
-                        *(row[name] for name in ("moderation", "has_face", "document")),
-                        tsvector(document.searchable),
-                        class_terms(document),
-                        json.dumps(document.class_scores()),
-                    )
-                )
+        columns = (
+            "id",
+            "analysis_id",
+            "number",
+            "start_ns",
+            "end_ns",
+            "time_base",
+            "moderation",
+            "has_face",
+            "document",
+        )
+        _copy(cursor, "search_segments", columns, (row for row, _ in rows))
+        columns = ("segment_id", "create_us", "duration_ns", "moderation", "has_face", "tenant")
+        filters = ({**row, "segment_id": row["id"], "duration_ns": row["end_ns"]} for row, _ in rows)
+        _copy(cursor, "search_filters", columns, filters)
+        words = ({"segment_id": row["id"], "words": tsvector(document.searchable)} for row, document in rows)
+        _copy(cursor, "search_words", ("segment_id", "words"), words)
+        classes = (
+            {"segment_id": row["id"], "score": score, "name": name}
+            for row, document in rows
+            for name, score in document.class_scores().items()
+        )
+        _copy(cursor, "search_classes", ("segment_id", "score", "name"), classes)
         ids = np.arange(chunk.first + 1, chunk.first + 1 + len(chunk.documents))
         with cursor.copy("COPY search_meanings (segment_id, space, vector) FROM STDIN (FORMAT binary)") as copy:
             copy.write(_COPY_HEAD + _records(ids, chunk.meanings, 3) + _COPY_END)
         with cursor.copy("COPY search_looks (segment_id, space, vector, dims) FROM STDIN (FORMAT binary)") as copy:
             copy.write(_COPY_HEAD + _records(ids, chunk.looks, 4) + _COPY_END)
     connection.commit()
+
+
+def _copy(
+    cursor: psycopg.Cursor[Any], table: str, columns: Sequence[str], rows: Iterable[Mapping[str, object]]
+) -> None:
+    with cursor.copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN") as copy:  # type: ignore[arg-type]
+        for row in rows:
+            copy.write_row([row[name] for name in columns])
 
 
 def _records(ids: NDArray[np.int64], vectors: NDArray[np.float32], columns: int) -> bytes:
@@ -175,7 +190,9 @@ def _rows(chunk: Chunk) -> Iterator[tuple[dict[str, Any], Document]]:
                 "number": number % PER_ANALYSIS,
                 "tenant": f"t{number // PER_ANALYSIS % TENANTS}",
                 "create_us": number // PER_ANALYSIS * 1_000_000,
+                "start_ns": 0,
                 "end_ns": int(chunk.durations[at]),
+                "time_base": "1/1000000000",
                 "moderation": document.moderation,
                 "has_face": document.has_face,
                 "document": dump(document),

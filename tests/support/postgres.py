@@ -15,11 +15,10 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import psycopg
@@ -27,6 +26,7 @@ import psycopg
 from tests.support.folders import light_folder
 
 START_SECONDS = 30.0
+STOP_SECONDS = 120.0  # it writes down what it has in memory
 PR_SET_PDEATHSIG = 1
 LIBC = ctypes.CDLL(None)  # found before a fork, not after it
 # A test's database need not outlive the machine.
@@ -63,18 +63,22 @@ class Postgres:
 
 
 @contextmanager
-def running_postgres(settings: Mapping[str, str] = CARELESS, *, large: bool = False) -> Iterator[Postgres]:
-    """Start a server on a new, empty data directory; stop it and remove everything in the end. ``large``: on disk, for what
-    memory should not hold twice."""
+def running_postgres(settings: Mapping[str, str] = CARELESS, *, kept: Path | None = None) -> Iterator[Postgres]:
+    """Start a server on a new, empty data directory in memory; stop it and remove everything in the end. ``kept``: a folder
+    for it that stays, and is used again."""
     account = _account()
-    with TemporaryDirectory(prefix="reelsift-postgres-") if large else light_folder("reelsift-postgres-") as name:
+    if kept:
+        kept.mkdir(parents=True, exist_ok=True)
+    with nullcontext(kept) if kept else light_folder("reelsift-postgres-") as name:
         folder = Path(name)
         if account:
             os.chown(folder, account["user"], account["group"])
         binaries, data = _binaries(folder, account), folder / "data"
+        fresh = not data.exists()
         initdb = [binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-N", "-E", "UTF8"]
         initdb += ["--locale-provider=builtin", "--locale=C.UTF-8"]
-        subprocess.run(initdb, check=True, stdout=subprocess.DEVNULL, cwd=folder, **account)
+        if fresh:
+            subprocess.run(initdb, check=True, stdout=subprocess.DEVNULL, cwd=folder, **account)
         options = [f"-c{name}={value}" for name, value in {**SETTINGS, **settings}.items()]
         process = subprocess.Popen(
             [binaries / "postgres", "-D", data, "-k", folder, *options],
@@ -89,7 +93,7 @@ def running_postgres(settings: Mapping[str, str] = CARELESS, *, large: bool = Fa
             yield server
         finally:
             process.send_signal(signal.SIGINT)  # ends sessions and stops
-            process.wait(START_SECONDS)
+            process.wait(STOP_SECONDS)
 
 
 def _account() -> dict[str, Any]:
@@ -109,7 +113,7 @@ def _binaries(folder: Path, account: Mapping[str, Any]) -> Path:
         subprocess.run([installed / "bin" / "postgres", "--version"], check=True, capture_output=True, **account)
         return installed / "bin"
     except PermissionError:
-        return shutil.copytree(installed, folder / "pginstall18", symlinks=True) / "bin"
+        return shutil.copytree(installed, folder / "pginstall18", symlinks=True, dirs_exist_ok=True) / "bin"
 
 
 def _die_with_us() -> None:

@@ -1,14 +1,15 @@
-"""The shared index: words and classes in GIN, vectors in pgvector's HNSW.
+"""The shared index: words in GIN, classes in a B-tree by score, vectors in pgvector's HNSW, filters in a narrow table.
 
-Every query looks at a bounded number of rows, however many match: of words those newest first, of a class those with
-the highest tenths of its score, of vectors what HNSW walks over, or all of them behind a filter that few rows pass. The
-price is that neighbours may be missed. ``ops/performance.md`` has how many, and how long queries take at a million segments.
+Every query looks at a bounded number of rows, however many match. Behind a filter that few rows pass, those are all that
+is looked at. Else it is the newest of words, the highest scores of a class, and of vectors what HNSW walks over; then
+neighbours may be missed. ``ops/performance.md`` has how many, and how long queries take at a million segments.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +29,11 @@ from orchestrator.pipeline.search_ports import FoundSegment
 Floats = NDArray[np.float32]
 Values = dict[str, object]
 FILTERED_DEPTH = 100  # neighbours behind a filter: each may cost many that do not pass it
-FEW = 2000  # rows behind a filter that are compared one by one
+FEW = 2000  # rows behind a filter that are looked at one by one
+FAR = 20_000  # rows in the order of a ranking that are looked at for those that pass a filter
+_AMONG = "segment_id = ANY(CAST(:rows AS bigint[]))"
+_UNORDERED = ("sort", "hashjoin", "mergejoin")
+"""Steps that have all that pass before the first; the planner believes them to be cheaper than a walk in an index's order."""
 
 
 class PostgresSearchIndex:
@@ -50,32 +55,15 @@ class PostgresSearchIndex:
 
     async def holding(self, asked: Sequence[Phrase], where: SearchFilter, mark: Mark) -> Mapping[int, Document]:
         """See the port."""
-        clause, values = _clause(where, mark)
 
         def work(sql: Connection) -> Mapping[int, Document]:
-            _plan_anew(sql)
+            passing = _Passing.of(sql, where, mark)
             rows: dict[int, None] = {}
-
-            def take(condition: str, order: str = "", **more: object) -> None:
-                query = f"SELECT s.id FROM search_segments s WHERE {condition} AND {clause} {order} LIMIT :limit"
-                found = sql.execute(text(query), {**values, **more, "limit": DEPTH}).scalars()
-                rows.update(dict.fromkeys(found))
-
             if len(asked) == 1:
-                name = class_name(" ".join(asked[0].words))
-                take("s.classes @> CAST(:terms AS text[])", terms=[f"{name}@0"])
-                if len(rows) == DEPTH:  # there are more: those with the highest scores instead
-                    rows.clear()
-                    for tenth in range(9, -1, -1):
-                        if len(rows) < DEPTH:
-                            take("s.classes @> CAST(:terms AS text[])", terms=[f"{name}@{tenth}"])
+                rows.update(dict.fromkeys(_best(sql, class_name(" ".join(asked[0].words)), passing)))
             for operator in (" & ", " | "):
                 if len(rows) < DEPTH:
-                    take(
-                        "s.words @@ CAST(:asked AS tsquery)",
-                        "ORDER BY s.id DESC",
-                        asked=operator.join(map(_tsquery, asked)),
-                    )
+                    rows.update(dict.fromkeys(_newest(sql, operator.join(map(_tsquery, asked)), passing)))
             return tables.documents(sql, list(rows)[: 2 * DEPTH])
 
         return await self._database.read(work)
@@ -88,7 +76,7 @@ class PostgresSearchIndex:
             "v.space = :space AND v.mark <= :meanings",
             {"space": space, "vector": vector_text(vector), "meanings": mark.meanings},
         )
-        return await self._database.read(lambda sql: _nearest(sql, near, where, mark))
+        return await self._database.read(lambda sql: _nearest(sql, near, _Passing.of(sql, where, mark)))
 
     async def look(self, like: SegmentRef, where: SearchFilter, mark: Mark) -> Mapping[int, float]:
         """See the port."""
@@ -106,7 +94,7 @@ class PostgresSearchIndex:
                 f"v.dims = {size} AND v.space = :space AND v.segment_id <> :row",
                 {"row": row, "space": found.space, "vector": found.vector},
             )
-            return _nearest(sql, near, where, mark)
+            return _nearest(sql, near, _Passing.of(sql, where, mark))
 
         return await self._database.read(work)
 
@@ -114,8 +102,8 @@ class PostgresSearchIndex:
         """See the port."""
         clause, values = _clause(where, mark)
         if below is not None:
-            clause, values = f"{clause} AND s.id < :below", {**values, "below": below}
-        query = text(f"SELECT s.id FROM search_segments s WHERE {clause} ORDER BY s.id DESC LIMIT :limit")
+            clause, values = f"{clause} AND f.segment_id < :below", {**values, "below": below}
+        query = text(f"SELECT segment_id FROM search_filters f WHERE {clause} ORDER BY segment_id DESC LIMIT :limit")
         return await self._database.read(lambda sql: sql.execute(query, {**values, "limit": limit}).scalars().all())
 
     async def found(self, rows: Sequence[int]) -> Mapping[int, FoundSegment]:
@@ -159,37 +147,117 @@ class _Near:
     values: Values
 
 
-def _nearest(sql: Connection, near: _Near, where: SearchFilter, mark: Mark) -> dict[int, float]:
-    """Compare every row behind a filter that few pass. Otherwise walk twice ``DEPTH`` neighbours, and on while the filter
-    leaves fewer than are wanted."""
-    clause, values = _clause(where, mark)
-    values |= near.values
-    _plan_anew(sql)
-    chosen, join, order, limit = "v.segment_id <= :segments", "", near.distance, DEPTH
-    if where != SearchFilter():
-        few = text(f"SELECT s.id FROM search_segments s WHERE {clause} LIMIT {FEW + 1}")
-        rows = sql.execute(few, values).scalars().all()
-        limit = FILTERED_DEPTH
-        if len(rows) <= FEW:
-            values["rows"] = list(rows)
-            chosen, order, limit = "v.segment_id = ANY(CAST(:rows AS bigint[]))", "cosine DESC", DEPTH
+@dataclass(frozen=True, slots=True)
+class _Passing:
+    """What passes a filter: ``rows``, newest first, are all of it unless there are ``more``, and then some of the newest;
+    without a filter ``rows`` is ``None``. ``clause`` is the filter as a condition on ``search_filters f``."""
+
+    rows: list[int] | None
+    more: bool
+    clause: str
+    values: Values
+
+    @classmethod
+    def of(cls, sql: Connection, where: SearchFilter, mark: Mark) -> _Passing:
+        clause, values = _clause(where, mark)
+        # How common a word, class or tenant is decides how to find it, so no plan is kept for the next one. One process
+        # answers: several would be started for milliseconds of work.
+        sql.execute(text("SET LOCAL plan_cache_mode = force_custom_plan"))
+        sql.execute(text("SET LOCAL max_parallel_workers_per_gather = 0"))
+        if where == SearchFilter():
+            return cls(None, True, clause, values)
+        query = f"SELECT segment_id FROM search_filters f WHERE {clause} {{}} ORDER BY segment_id DESC LIMIT {FEW + 1}"
+        recent = text(query.format(f"AND f.segment_id > :segments - {FAR}"))
+        with _without(sql, *_UNORDERED):
+            rows = list(sql.execute(recent, values).scalars())
+        if len(rows) > FEW or len(rows) * mark.segments > 2 * FEW * FAR:  # many pass, or it seems so
+            return cls(rows, True, clause, values)
+        if mark.segments > FAR:
+            rows = list(sql.execute(text(query.format("")), values).scalars())
+        return cls(rows, len(rows) > FEW, clause, values)
+
+    def all(self, sql: Connection) -> _Passing:
+        """The newest of what passes, as if there were no more: for when that many did not pass after all."""
+        query = f"SELECT segment_id FROM search_filters f WHERE {self.clause} ORDER BY segment_id DESC LIMIT {FAR}"
+        return replace(self, rows=list(sql.execute(text(query), self.values).scalars()), more=False)
+
+
+def _best(sql: Connection, name: str, passing: _Passing) -> list[int]:
+    """Rows with the highest scores of a class."""
+    values = {**passing.values, "name": name, "rows": passing.rows}
+    order = "ORDER BY score DESC, segment_id DESC LIMIT"
+    if not passing.more:
+        query = f"SELECT segment_id FROM search_classes WHERE name = :name AND {_AMONG} {order} {DEPTH}"
+    else:
+        query = f"SELECT score, segment_id FROM search_classes WHERE name = :name AND segment_id <= :segments {order}"
+        if passing.rows is None:
+            query = f"SELECT segment_id FROM ({query} {DEPTH}) best"
         else:
-            chosen, join = clause, "JOIN search_segments s ON s.id = v.segment_id"
-            # Left to itself the planner believes a sort of all that pass to be cheaper than the walk.
-            for step in ("sort", "hashjoin", "mergejoin"):
-                sql.execute(text(f"SET LOCAL enable_{step} = off"))
+            query = (
+                f"SELECT segment_id FROM ({query} {FAR}) best JOIN search_filters f USING (segment_id)"
+                f" WHERE {passing.clause} {order} {DEPTH}"
+            )
+    with _without(sql, *_UNORDERED):
+        rows = list(sql.execute(text(query), values).scalars())
+    short = passing.more and passing.rows is not None and len(rows) < DEPTH
+    return _best(sql, name, passing.all(sql)) if short else rows
+
+
+def _newest(sql: Connection, asked: str, passing: _Passing) -> list[int]:
+    """The newest rows with the words of a tsquery."""
+    values = {**passing.values, "asked": asked, "rows": passing.rows}
+    holds, order = "words @@ CAST(:asked AS tsquery)", f"ORDER BY segment_id DESC LIMIT {DEPTH}"
+    among = _AMONG
+    if passing.rows is None:
+        among = f"segment_id > :segments - {FEW} AND segment_id <= :segments"
+    recent = f"SELECT segment_id FROM search_words WHERE {among} AND {holds} {order}"
+    rows = list(sql.execute(text(recent), values).scalars())
+    if len(rows) == DEPTH or not passing.more:
+        return rows
+    looked_at = FEW if passing.rows is None else len(passing.rows)
+    if len(rows) * FAR >= 2 * DEPTH * looked_at:  # frequent: go on from the newest row until there are enough
+        source = "search_words f" if passing.rows is None else "search_words JOIN search_filters f USING (segment_id)"
+        walk = f"SELECT segment_id FROM {source} WHERE {passing.clause} AND {holds} {order}"
+        with _without(sql, *_UNORDERED, "bitmapscan", "seqscan"):
+            return list(sql.execute(text(walk), values).scalars())
+    # Rare: look up all that the index has.
+    found = f"SELECT segment_id FROM search_words WHERE segment_id <= :segments AND {holds} ORDER BY segment_id DESC"
+    with _without(sql, "indexscan", "seqscan"):
+        rows = list(sql.execute(text(f"{found} LIMIT {DEPTH if passing.rows is None else FAR}"), values).scalars())
+    if passing.rows is None:
+        return rows
+    passed = f"SELECT segment_id FROM search_filters f WHERE {_AMONG} AND {passing.clause} {order}"
+    with _without(sql, *_UNORDERED):
+        return list(sql.execute(text(passed), {**values, "rows": rows}).scalars())
+
+
+def _nearest(sql: Connection, near: _Near, passing: _Passing) -> dict[int, float]:
+    """Compare every row behind a filter that few pass. Otherwise walk twice ``DEPTH`` neighbours, and on while the filter
+    leaves fewer than are wanted; if too few come of that, compare every one after all."""
+    values = {**passing.values, **near.values, "rows": passing.rows}
+    chosen, join, order, limit = "v.segment_id <= :segments", "", near.distance, DEPTH
+    if not passing.more:
+        chosen, order = _AMONG, "cosine DESC"
+    elif passing.rows is not None:
+        chosen, join, limit = passing.clause, "JOIN search_filters f USING (segment_id)", FILTERED_DEPTH
     sql.execute(text(f"SET LOCAL hnsw.ef_search = {2 * DEPTH}"))
     sql.execute(text("SET LOCAL hnsw.iterative_scan = relaxed_order"))
     query = (
-        f"SELECT v.segment_id, -({near.distance}) AS cosine FROM {near.table} v {join}"
+        f"SELECT segment_id, -({near.distance}) AS cosine FROM {near.table} v {join}"
         f" WHERE {near.condition} AND {chosen} ORDER BY {order} LIMIT {limit}"
     )
-    return {row.segment_id: row.cosine for row in sql.execute(text(query), values)}
+    with _without(sql, *_UNORDERED) if join else nullcontext():
+        found = {row.segment_id: row.cosine for row in sql.execute(text(query), values)}
+    return _nearest(sql, near, passing.all(sql)) if join and len(found) < limit else found
 
 
-def _plan_anew(sql: Connection) -> None:
-    """How common a word or class is decides how to find it, so no plan is kept for the next one."""
-    sql.execute(text("SET LOCAL plan_cache_mode = force_custom_plan"))
+@contextmanager
+def _without(sql: Connection, *steps: str) -> Iterator[None]:
+    """Have the planner do without ``steps``."""
+    named = ", ".join(f"set_config('enable_{step}', :state, true)" for step in steps)
+    sql.execute(text(f"SELECT {named}"), {"state": "off"})
+    yield
+    sql.execute(text(f"SELECT {named}"), {"state": "on"})
 
 
 def _tsquery(phrase: Phrase) -> str:
@@ -197,37 +265,36 @@ def _tsquery(phrase: Phrase) -> str:
 
 
 def _clause(where: SearchFilter, mark: Mark) -> tuple[str, Values]:
-    """The filter as a condition on ``search_segments s``, and its values."""
-    parts, values = ["s.id <= :segments"], Values(segments=mark.segments)
+    """The filter as a condition on ``search_filters f``, and its values."""
+    parts, values = ["f.segment_id <= :segments"], Values(segments=mark.segments)
     if where.analysis_ids:
-        parts.append("s.analysis_id = ANY(CAST(:analysis_ids AS text[]))")
+        parts.append(
+            "f.segment_id IN (SELECT id FROM search_segments WHERE analysis_id = ANY(CAST(:analysis_ids AS text[])))"
+        )
         values["analysis_ids"] = list(where.analysis_ids)
     for name, condition, value in (
-        ("tenant", "s.tenant = :tenant", where.tenant),
-        ("created_after", "s.create_us >= :created_after", where.created_after and to_us(where.created_after)),
-        ("created_before", "s.create_us < :created_before", where.created_before and to_us(where.created_before)),
-        ("has_face", "s.has_face = :has_face", where.has_face),
-        ("min_moderation", "s.moderation >= CAST(:min_moderation AS real)", where.min_moderation),
-        ("max_moderation", "s.moderation <= CAST(:max_moderation AS real)", where.max_moderation),
-        ("min_duration", "s.end_ns - s.start_ns >= :min_duration", where.min_duration_ns),
-        ("max_duration", "s.end_ns - s.start_ns <= :max_duration", where.max_duration_ns),
+        ("tenant", "f.tenant = :tenant", where.tenant),
+        ("created_after", "f.create_us >= :created_after", where.created_after and to_us(where.created_after)),
+        ("created_before", "f.create_us < :created_before", where.created_before and to_us(where.created_before)),
+        ("has_face", "f.has_face = :has_face", where.has_face),
+        ("min_moderation", "f.moderation >= CAST(:min_moderation AS real)", where.min_moderation),
+        ("max_moderation", "f.moderation <= CAST(:max_moderation AS real)", where.max_moderation),
+        ("min_duration", "f.duration_ns >= :min_duration", where.min_duration_ns),
+        ("max_duration", "f.duration_ns <= :max_duration", where.max_duration_ns),
     ):
         if value is not None:
             parts.append(condition)
             values[name] = value
     for at, (label, value) in enumerate(where.labels):
         parts.append(
-            "EXISTS (SELECT 1 FROM labels l WHERE l.analysis_id = s.analysis_id"
-            f" AND l.name = :label_{at} AND l.value = :value_{at})"
+            "f.segment_id IN (SELECT s.id FROM labels l JOIN search_segments s USING (analysis_id)"
+            f" WHERE l.name = :label_{at} AND l.value = :value_{at})"
         )
         values |= {f"label_{at}": label, f"value_{at}": value}
-    if where.classes:
-        tenth = max(0, int(where.min_score * 10 - 1e-3))
-        names = [class_name(name) for name in where.classes]
-        parts.append("s.classes @> CAST(:classes AS text[])")
-        values["classes"] = [f"{name}@{tenth}" for name in names]
-        for at, name in enumerate(names):
-            parts.append(f"CAST(s.scores ->> :class_{at} AS real) >= CAST(:min_score AS real)")
-            values[f"class_{at}"] = name
-        values["min_score"] = where.min_score
+    for at, name in enumerate(where.classes):
+        parts.append(
+            "EXISTS (SELECT 1 FROM search_classes c WHERE c.segment_id = f.segment_id"
+            f" AND c.name = :class_{at} AND c.score >= CAST(:min_score AS real))"
+        )
+        values |= {f"class_{at}": class_name(name), "min_score": where.min_score}
     return " AND ".join(parts), values

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 
 import numpy as np
@@ -69,14 +68,6 @@ def tsvector(texts: Iterable[str]) -> str:
     return " ".join(f"'{word}':{','.join(map(str, found[:255]))}" for word, found in places.items())
 
 
-def class_terms(document: Document) -> list[str]:
-    """Folded class names, and with each the tenths of its score that it reaches: ``person``, ``person@0`` ... ``person@8``."""
-    terms: list[str] = []
-    for name, score in document.class_scores().items():
-        terms += [name, *(f"{name}@{tenth}" for tenth in range(min(9, int(score * 10)) + 1))]
-    return terms
-
-
 def vector_text(vector: Iterable[float]) -> str:
     """A vector as pgvector reads it."""
     return "[" + ",".join(f"{value:.8g}" for value in vector) + "]"
@@ -106,19 +97,27 @@ def _into_sqlite(connection: Connection, values: dict[str, object], document: Do
 def _into_postgres(connection: Connection, values: dict[str, object], document: Document) -> int:
     row = connection.execute(
         text(
-            "INSERT INTO search_segments"
-            " (analysis_id, number, tenant, create_us, start_ns, end_ns, time_base, moderation, has_face, document, words,"
-            " classes, scores) VALUES"
-            " (:analysis_id, :number, :tenant, :create_us, :start_ns, :end_ns, :time_base, :moderation, :has_face, :document,"
-            " CAST(:words AS tsvector), CAST(:classes AS text[]), CAST(:scores AS jsonb)) RETURNING id"
+            "INSERT INTO search_segments (analysis_id, number, start_ns, end_ns, time_base, moderation, has_face, document)"
+            " VALUES (:analysis_id, :number, :start_ns, :end_ns, :time_base, :moderation, :has_face, :document) RETURNING id"
+        ),
+        values,
+    ).scalar_one()
+    connection.execute(
+        text(
+            "WITH filters AS (INSERT INTO search_filters (segment_id, create_us, duration_ns, moderation, has_face, tenant)"
+            " VALUES (:row, :create_us, :end_ns - :start_ns, :moderation, :has_face, :tenant)),"
+            " words AS (INSERT INTO search_words (segment_id, words) VALUES (:row, CAST(:words AS tsvector)))"
+            " INSERT INTO search_classes (segment_id, score, name)"
+            " SELECT :row, * FROM unnest(CAST(:scores AS real[]), CAST(:names AS text[]))"
         ),
         {
             **values,
+            "row": row,
             "words": tsvector(document.searchable),
-            "classes": class_terms(document),
-            "scores": json.dumps(document.class_scores()),
+            "names": list(document.class_scores()),
+            "scores": list(document.class_scores().values()),
         },
-    ).scalar_one()
+    )
     if look := _usable(document.look):
         connection.execute(
             text(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.adapters.search.writing import ascii_word, class_terms, sqlite_words, tsvector, vector_text
-from orchestrator.core.documents import ClassScore, Document
-from orchestrator.core.searching import MatchKind
+from orchestrator.adapters.search.writing import ascii_word, sqlite_words, tsvector, vector_text
 
 
 def test_words_of_fts5_are_ascii() -> None:
@@ -16,11 +14,6 @@ def test_a_tsvector_has_a_gap_between_texts() -> None:
     assert tsvector(["river ferry", "ferry's"]) == "'river':1 'ferry':2,4 's':5"
     assert tsvector([]) == ""
     assert "16000" not in tsvector(["word " * 20_000])  # positions end at 16383
-
-
-def test_classes_with_the_tenths_of_their_scores() -> None:
-    document = Document((ClassScore(MatchKind.OBJECT, "Dog", 0.21), ClassScore(MatchKind.OBJECT, "cat", 1.0)))
-    assert class_terms(document) == ["dog", "dog@0", "dog@1", "dog@2", "cat", *(f"cat@{tenth}" for tenth in range(10))]
 
 
 def test_vectors_as_pgvector_reads_them() -> None:

@@ -22,9 +22,8 @@ from orchestrator.adapters.decoders.wire import Message, encode, receive_with_de
 def main(socket_fd: int) -> None:
     """Fork whenever it is asked for, and tell of each worker's end; returns when the service has closed the socket."""
     sandbox.die_with_parent()
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # from a terminal it is meant for the service, which ends in its own time
+    # A terminal's interrupt is meant for the service, which ends in its own time.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     channel = socket.socket(fileno=socket_fd)
     worker.warm_up()
     gc.collect()

@@ -30,7 +30,7 @@ Floats = NDArray[np.float32]
 Values = dict[str, object]
 FILTERED_DEPTH = 100  # neighbours behind a filter: each may cost many that do not pass it
 FEW = 2000  # rows behind a filter that are looked at one by one
-FAR = 20_000  # rows in the order of a ranking that are looked at for those that pass a filter
+FAR = 20_000  # rows in some order (the newest, the best scores) that are looked at for those that pass a filter
 _AMONG = "segment_id = ANY(CAST(:rows AS bigint[]))"
 _UNORDERED = ("sort", "hashjoin", "mergejoin")
 """Steps that have all that pass before the first; the planner believes them to be cheaper than a walk in an index's order."""
@@ -233,7 +233,7 @@ def _newest(sql: Connection, asked: str, passing: _Passing) -> list[int]:
 
 def _nearest(sql: Connection, near: _Near, passing: _Passing) -> dict[int, float]:
     """Compare every row behind a filter that few pass. Otherwise walk twice ``DEPTH`` neighbours, and on while the filter
-    leaves fewer than are wanted; if too few come of that, compare every one after all."""
+    leaves fewer than are wanted; if too few come of that, compare the newest ``FAR`` that pass one by one."""
     values = {**passing.values, **near.values, "rows": passing.rows}
     chosen, join, order, limit = "v.segment_id <= :segments", "", near.distance, DEPTH
     if not passing.more:

@@ -176,9 +176,8 @@ async def test_a_session_goes_on_when_the_fork_server_dies(times: int, tmp_path:
             if session.worker_pid is not None:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     parent = psutil.Process(session.worker_pid).parent()
-                    if (
-                        parent is not None and parent.pid not in killed and SERVER in parent.cmdline()
-                    ):  # not who adopts orphans
+                    # Not who adopts orphans.
+                    if parent is not None and parent.pid not in killed and SERVER in parent.cmdline():
                         parent.kill()
                         killed.append(parent.pid)
             await asyncio.sleep(0.002)

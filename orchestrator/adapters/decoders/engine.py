@@ -15,16 +15,15 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import av
-import numpy as np
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
-from numpy.typing import NDArray
 
 from orchestrator.adapters.decoders import container as media
+from orchestrator.adapters.decoders.codecs import CpuCodec
 from orchestrator.adapters.decoders.job import Job
 from orchestrator.adapters.decoders.reading import MediaReader
 from orchestrator.adapters.decoders.scaling import clockwise
-from orchestrator.adapters.decoders.sequencer import LEDGER, Progress, Sequencer, Stopped
+from orchestrator.adapters.decoders.sequencer import LEDGER, Canvas, Progress, Sequencer, Stopped
 from orchestrator.adapters.decoders.units import UnitDecoder
 from orchestrator.adapters.decoders.wire import encode
 from orchestrator.core.decode_plan import Feed, Packet, Planner, Step
@@ -51,7 +50,7 @@ class Engine:
         self,
         job: Job,
         reader_of: Callable[[Callable[[int | None], None]], MediaReader],
-        slots: Sequence[Sequence[NDArray[np.uint8]]],
+        slots: Sequence[Sequence[Canvas]],
         send: Callable[[bytes], object],
         threads: int,
     ) -> None:
@@ -104,9 +103,10 @@ class Engine:
             if not begun and packet.is_keyframe:
                 begun = True
                 self._examine(opened, contexts[0], packet)
-                resume = self._job.resume
-                arguments = self._job.taps, resume.deliver, resume.lent, self._job.limits, skips, self._alive
-                self._decoders = [UnitDecoder(context, *arguments) for context in contexts]
+                job = self._job
+                codecs = [CpuCodec(context, job.taps, skips, self._alive) for context in contexts]
+                arguments = job.taps, job.resume.deliver, job.resume.lent, job.limits
+                self._decoders = [UnitDecoder(codec, *arguments) for codec in codecs]
                 self._planner = planner
             shown = media.is_shown(opened.codec, packet)
             planned = Packet(packet, packet.pts, packet.dts, packet.is_keyframe, shown, packet.size)

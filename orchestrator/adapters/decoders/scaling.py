@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from orchestrator.core.frames import View
 
-Picture = NDArray[np.uint8]
+Pixels = NDArray[np.uint8]
 _HD_PIXELS = 1280 * 720
 _UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED
 _AREA, _BICUBIC = int(Interpolation.AREA), int(Interpolation.BICUBIC)
@@ -27,7 +27,7 @@ class Scaler:
         self._reformatter = VideoReformatter()
         self._sizes: dict[tuple[int, int, bool], tuple[int, int]] = {}
 
-    def scale(self, frame: av.VideoFrame, clockwise: int) -> Picture:
+    def scale(self, frame: av.VideoFrame, clockwise: int) -> Pixels:
         """RGB ``[h, w, 3]`` (possibly smaller than the view when letterboxed); memory of its own."""
         turned = clockwise in (90, 270)
         width, height = self._size(frame.width, frame.height, turned)
@@ -58,7 +58,22 @@ class Scaler:
         return self._sizes[key]
 
 
-def place(picture: Picture, row: Picture) -> None:
+class MemoryCanvas:
+    """A ``Canvas`` over a slot that this process has mapped: uint8 ``[batch, h, w, 3]``."""
+
+    def __init__(self, slot: Pixels) -> None:
+        self._slot = slot
+
+    def put(self, row: int, picture: object) -> None:
+        """See ``Canvas``."""
+        assert isinstance(picture, np.ndarray)
+        place(picture, self._slot[row])
+
+    def commit(self) -> None:
+        """It is there already."""
+
+
+def place(picture: Pixels, row: Pixels) -> None:
     """Copy ``picture`` into the row of a slot, zero around it."""
     height, width = picture.shape[:2]
     if (height, width) != row.shape[:2]:

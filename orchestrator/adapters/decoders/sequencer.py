@@ -12,11 +12,9 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from orchestrator.adapters.decoders.scaling import Picture, place
+from orchestrator.adapters.decoders.codecs import Picture
 from orchestrator.adapters.decoders.wire import encode
 from orchestrator.core.frames import Tap
 
@@ -27,6 +25,18 @@ LEDGER = ("source", "expected", "decoded", "corrupt", "dropped", "skipped", "reu
 
 class Stopped(Exception):
     """The session has ended."""
+
+
+class Canvas(Protocol):
+    """A slot of the arena that is being filled."""
+
+    def put(self, row: int, picture: Picture) -> None:
+        """Have ``picture`` in ``row``, zero around it. Later puts may overtake it until ``commit``."""
+        ...
+
+    def commit(self) -> None:
+        """Return when every picture is in its row."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +53,8 @@ class Source:
 class Shown:
     """A decoded frame: for each tap that needs it the picture, or the earlier frame that it repeats.
 
-    ``repeated``: it repeats an earlier frame of some tap that takes it. ``sources`` come before it.
+    ``repeated``: it repeats an earlier frame of some tap that takes it. ``sources`` come before it. ``rescued``: another codec than the
+    session's own had to decode it.
     """
 
     index: int
@@ -52,6 +63,7 @@ class Shown:
     repeated: bool
     sources: tuple[Source, ...]
     nbytes: int
+    rescued: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +86,7 @@ Outcome = Shown | Missing | Progress
 
 
 class _TapState:
-    def __init__(self, tap: Tap, slots: Sequence[NDArray[np.uint8]], free: Sequence[int], resume: int) -> None:
+    def __init__(self, tap: Tap, slots: Sequence[Canvas], free: Sequence[int], resume: int) -> None:
         self.tap, self.slots, self.free = tap, slots, deque(free)
         self.slot: int | None = None
         self.used = 0
@@ -95,7 +107,7 @@ class Sequencer:
     def __init__(
         self,
         taps: Sequence[Tap],
-        slots: Sequence[Sequence[NDArray[np.uint8]]],
+        slots: Sequence[Sequence[Canvas]],
         free: Sequence[Sequence[int]],
         send: Callable[[bytes], object],
         resume: Sequence[int],
@@ -217,7 +229,7 @@ class Sequencer:
             if self.first_bad_pts is None:
                 self.first_bad_pts = outcome.pts
             return
-        self._count(outcome.index, "decoded", outcome.repeated)
+        self._count(outcome.index, "decoded", outcome.repeated, outcome.rescued)
         for source in outcome.sources:
             self._write(source.tap, source.index, source.pts, source.picture)
         for number, picture, same_as in outcome.pictures:
@@ -230,15 +242,16 @@ class Sequencer:
             if state.slot is None:
                 state.slot = self._free_slot(state)
             row, state.used = state.used, state.used + 1
-            place(picture, state.slots[state.slot][row])
+            state.slots[state.slot].put(row, picture)
         state.rows.append((index, pts, row, same_as))
         if state.used == state.tap.batch or len(state.rows) >= ROWS_PER_BATCH * state.tap.batch:
             self._emit(number, state)
 
-    def _count(self, index: int, what: str, repeated: bool = False) -> None:
+    def _count(self, index: int, what: str, repeated: bool = False, again: bool = False) -> None:
         if index < self.counted:
             self.counts["redecoded"] += what == "decoded"
             return
+        self.counts["redecoded"] += again
         self.counted = index + 1
         self.counts["expected"] += 1
         self.counts[what] += 1
@@ -253,6 +266,8 @@ class Sequencer:
     def _emit(self, number: int, state: _TapState) -> None:
         state.through = max(state.through, state.rows[-1][0] + 1)
         slot = -1 if state.slot is None else state.slot
+        if slot >= 0:
+            state.slots[slot].commit()
         message = encode("batch", tap=number, slot=slot, through=state.through, rows=state.rows, **self._ledger())
         state.rows, state.slot, state.used = [], None, 0
         self._send(message)

@@ -6,43 +6,37 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
-import av
-from av.video.codeccontext import VideoCodecContext
-
+from orchestrator.adapters.decoders.codecs import Codec, Frame, Picture
 from orchestrator.adapters.decoders.container import MEDIA_ERRORS, check_pixels
-from orchestrator.adapters.decoders.scaling import Picture, Scaler, clockwise
 from orchestrator.adapters.decoders.sequencer import Missing, Outcome, Progress, Shown, Source
 from orchestrator.core.decode_plan import Feed, Packet
 from orchestrator.core.frames import Tap
 from orchestrator.core.media import DecodeLimits
-from orchestrator.core.perceptual import Likeness, likeness
+from orchestrator.core.perceptual import Likeness
 from orchestrator.errors import DecodeBudget
+
+MAX_KEPT = 64 << 20  # bytes of a unit that are kept for its rescue
 
 
 class UnitDecoder:
-    """Decodes units one after the other with one codec context (one thread).
+    """Decodes units one after the other with one codec (one thread).
 
-    ``skips`` allows to leave out non-reference pictures that nobody wants. ``deliver[t]``: first index that tap ``t`` still needs;
-    ``lent[t]``: the last frame of which it has the picture.
+    ``deliver[t]``: first index that tap ``t`` still needs; ``lent[t]``: the last frame of which it has the picture. ``rescue``: a
+    codec that decodes a unit again when ``codec`` leaves out or spoils a frame of it.
     """
 
     def __init__(
         self,
-        context: VideoCodecContext,
+        codec: Codec,
         taps: Sequence[Tap],
         deliver: Sequence[int],
         lent: Sequence[int],
         limits: DecodeLimits,
-        skips: bool,
-        alive: Callable[[], None],
+        rescue: Codec | None = None,
     ) -> None:
-        self._context, self._taps, self._limits, self._skips = context, taps, limits, skips
+        self._codec, self._rescue, self._taps, self._limits = codec, rescue, taps, limits
         self._deliver, self._lent = deliver, lent
-        self._alive = alive
-        self._scalers = [Scaler(tap.view) for tap in taps]
-        self._skipping = False
-        self._put: Callable[[Outcome], None] = lambda outcome: None
-        self._begin(self._put)
+        self._begin(lambda outcome: None)
 
     def _begin(self, put: Callable[[Outcome], None]) -> None:
         self._put = put
@@ -50,13 +44,14 @@ class UnitDecoder:
         self._order: deque[tuple[int, int]] = deque()  # index, pts of frames that have not come out, rising
         self._kept: dict[int, tuple[Likeness, int]] = {}  # tap -> last picture that was not a repeat
         self._sources: dict[int, Source] = {}  # tap -> that picture, where it lies before the first that is needed
-        self._faulty = False
-        self._turn: int | None = None
+        self._active = self._codec
+        self._fed: list[Packet] | None = None if self._rescue is None else []
+        self._fed_bytes = 0
 
     def start(self, put: Callable[[Outcome], None]) -> None:
         """Begin a unit whose outcomes go to ``put``."""
         self._begin(put)
-        self._context.flush_buffers()
+        self._codec.start()
 
     def feed(self, feed: Feed) -> None:
         """Decode a piece. Raises ``MediaTooLarge`` and ``DecodeBudget``."""
@@ -65,13 +60,16 @@ class UnitDecoder:
         ):
             self._expected[pts] = index, wanted
             self._order.append((index, pts))
-        for packet in feed.packets:
-            self._decode(packet)
-            self._alive()
+        self._keep(feed.packets)
+        if not self._decode(feed.packets, feed.last):
+            assert self._fed is not None
+            assert self._rescue is not None
+            self._active, again, self._fed = self._rescue, self._fed, None
+            self._active.start()
+            self._decode(again, feed.last)
         if feed.last:
-            self._drain()
             for index, pts in self._order:
-                self._put(Missing(index, pts, self._faulty))
+                self._put(Missing(index, pts, self._active.faulty))
             self._order.clear()
         self._put(Progress(self._order[0][0] if self._order else feed.through))
         if time.process_time() > self._limits.max_decode_seconds:
@@ -79,52 +77,36 @@ class UnitDecoder:
                 "decoding took more CPU time than its budget", seconds=int(self._limits.max_decode_seconds)
             )
 
-    def _decode(self, packet: Packet) -> None:
-        if packet.restart:
-            self._drain()
-        skip = self._skips and not packet.wanted and packet.shown
-        if skip is not self._skipping:
-            self._context.skip_frame = "NONREF" if skip else "DEFAULT"
-            self._skipping = skip
-        payload = packet.payload
-        assert isinstance(payload, av.Packet)
-        try:
-            frames = self._context.decode(payload)
-        except MEDIA_ERRORS:
-            self._faulty = True
-            return
-        for frame in frames:
-            self._handle(frame)
+    def _keep(self, packets: Sequence[Packet]) -> None:
+        if self._fed is not None:
+            self._fed.extend(packets)
+            self._fed_bytes += sum(packet.size for packet in packets)
+            if self._fed_bytes > MAX_KEPT:
+                self._fed = None
 
-    def _drain(self) -> None:
-        if self._order:
-            try:
-                frames = self._context.decode(None)
-            except MEDIA_ERRORS:
-                self._faulty, frames = True, []
-            for frame in frames:
-                self._handle(frame)
-        self._context.flush_buffers()
+    def _decode(self, packets: Sequence[Packet], last: bool) -> bool:
+        """Show what comes out; ``False`` as soon as a frame is missing that could be rescued."""
+        for frame in self._active.decode(packets, last, lambda: bool(self._order)):
+            check_pixels(frame, self._limits.max_pixels)
+            pts = frame.pts
+            found = None if pts is None else self._expected.get(pts)
+            if found is None or pts is None:
+                continue
+            index, wanted = found
+            if self._fed is not None and (frame.is_corrupt or self._order[0][0] < index):
+                return False
+            del self._expected[pts]
+            while self._order and self._order[0][0] < index:  # display order: these cannot come any more
+                earlier, earlier_pts = self._order.popleft()
+                self._expected.pop(earlier_pts, None)
+                self._put(Missing(earlier, earlier_pts, self._active.faulty))
+            self._order.popleft()
+            self._put(self._show(frame, index, pts, wanted))
+        return not (last and self._order and self._fed is not None)
 
-    def _handle(self, frame: av.VideoFrame) -> None:
-        check_pixels(frame, self._limits.max_pixels)
-        pts = frame.pts
-        found = None if pts is None else self._expected.pop(pts, None)
-        if found is None or pts is None:
-            return
-        index, wanted = found
-        while self._order and self._order[0][0] < index:  # display order: these cannot come any more
-            earlier, earlier_pts = self._order.popleft()
-            self._expected.pop(earlier_pts, None)
-            self._put(Missing(earlier, earlier_pts, self._faulty))
-        self._order.popleft()
-        self._put(self._show(frame, index, pts, wanted))
-
-    def _show(self, frame: av.VideoFrame, index: int, pts: int, wanted: int) -> Outcome:
+    def _show(self, frame: Frame, index: int, pts: int, wanted: int) -> Outcome:
         if frame.is_corrupt:
             return Missing(index, pts, corrupt=True)
-        if self._turn is None:
-            self._turn = clockwise(frame)
         pictures: list[tuple[int, Picture | None, int]] = []
         sources: list[Source] = []
         repeated = False
@@ -133,8 +115,8 @@ class UnitDecoder:
                 early = index < self._deliver[number]
                 if not wanted >> number & 1 or (early and not tap.reuse):
                     continue
-                picture = self._scalers[number].scale(frame, self._turn)
-                same_as = self._repeats(number, picture, index) if tap.reuse else -1
+                picture = frame.picture(number)
+                same_as = self._repeats(number, frame.likeness(number, picture), index) if tap.reuse else -1
                 repeated = repeated or same_as >= 0
                 if early:
                     if same_as < 0 and index > self._lent[number]:
@@ -148,11 +130,11 @@ class UnitDecoder:
             return Missing(index, pts, corrupt=True)
         nbytes = sum(picture.nbytes for _, picture, _ in pictures if picture is not None)
         nbytes += sum(source.picture.nbytes for source in sources)
-        return Shown(index, pts, tuple(pictures), repeated, tuple(sources), nbytes)
+        rescued = self._active is not self._codec
+        return Shown(index, pts, tuple(pictures), repeated, tuple(sources), nbytes, rescued)
 
-    def _repeats(self, tap: int, picture: Picture, index: int) -> int:
-        """The frame whose answer ``picture`` may borrow, or -1."""
-        now = likeness(picture)
+    def _repeats(self, tap: int, now: Likeness, index: int) -> int:
+        """The frame whose answer the picture may borrow, or -1."""
         kept = self._kept.get(tap)
         if kept is not None and now.same(kept[0]):
             return kept[1]

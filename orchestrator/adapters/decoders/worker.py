@@ -16,19 +16,16 @@ import threading
 
 import av
 import numpy as np
-from numpy.typing import NDArray
 
 from orchestrator.adapters.decoders import sandbox
 from orchestrator.adapters.decoders.container import make_decoder
 from orchestrator.adapters.decoders.engine import Engine, parked
 from orchestrator.adapters.decoders.job import Job, decode_job
 from orchestrator.adapters.decoders.reading import ControlPage, MediaReader
-from orchestrator.adapters.decoders.scaling import Scaler
+from orchestrator.adapters.decoders.scaling import MemoryCanvas, Scaler
 from orchestrator.adapters.decoders.wire import MAX_MESSAGE, Message, encode, receive_with_descriptors
 from orchestrator.core.frames import View
 from orchestrator.core.perceptual import likeness
-
-Slots = list[list[NDArray[np.uint8]]]
 
 
 def main(socket_fd: int, threads: int, address_space: int) -> None:
@@ -66,13 +63,13 @@ def serve(channel: socket.socket, engine: Engine) -> None:
             engine.hurry(message.integer("through"))
 
 
-def map_slots(job: Job, arena_fd: int) -> Slots:
-    """The job's slots ``[batch, h, w, 3]`` as arrays, per tap."""
-    slots: Slots = []
+def map_slots(job: Job, arena_fd: int) -> list[list[MemoryCanvas]]:
+    """The job's slots, per tap."""
+    slots = []
     for tap, offsets in zip(job.taps, job.extents, strict=True):
         shape = (tap.batch, tap.view.height, tap.view.width, 3)
         maps = [mmap.mmap(arena_fd, tap.slot_bytes, offset=offset) for offset in offsets]
-        slots.append([np.ndarray(shape, np.uint8, memory) for memory in maps])
+        slots.append([MemoryCanvas(np.ndarray(shape, np.uint8, memory)) for memory in maps])
     return slots
 
 

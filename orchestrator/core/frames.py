@@ -44,6 +44,13 @@ class View:
         scale = min(Fraction(self.width, width), Fraction(self.height, height))
         return max(1, int(width * scale)), max(1, int(height * scale))
 
+    def content_before_turn(self, width: int, height: int, turn: int) -> tuple[int, int]:
+        """The same of a picture that is stored as ``width`` x ``height`` and turned ``turn`` degrees afterwards, before that."""
+        if turn not in (90, 270):
+            return self.content(width, height)
+        across, down = self.content(height, width)
+        return down, across
+
     @property
     def frame_bytes(self) -> int:
         """Bytes of one RGB picture."""

@@ -43,9 +43,17 @@ def likeness(picture: NDArray[np.uint8]) -> Likeness:
     """Likeness of an RGB picture ``[h, w, 3]``; green stands for grey (it carries 72 % of BT.709 luma) and costs no
     conversion.
     """
-    height, width = picture.shape[:2]
+    return of_thumbnail(_means(picture[:, :, 1], *thumbnail_size(*picture.shape[:2])))
+
+
+def thumbnail_size(height: int, width: int) -> tuple[int, int]:
+    """Rows and columns of the thumbnail of a picture."""
     cell = max(1, min(CELL, width // 9, height // 8))
-    thumbnail = _means(picture[:, :, 1], -(-height // cell), -(-width // cell))
+    return -(-height // cell), -(-width // cell)
+
+
+def of_thumbnail(thumbnail: NDArray[np.float32]) -> Likeness:
+    """Likeness of the picture whose thumbnail it is."""
     coarse = _means(thumbnail, min(8, thumbnail.shape[0]), min(9, thumbnail.shape[1]))
     bits = np.packbits(coarse[:, 1:] > coarse[:, :-1] + 1.0)
     return Likeness(int.from_bytes(bits.tobytes(), "big"), thumbnail)
@@ -55,14 +63,14 @@ def _means(grey: NDArray[np.uint8] | NDArray[np.float32], rows: int, columns: in
     """Mean of each of ``rows`` x ``columns`` nearly equal cells, as two small matrix products (five times faster than
     ``reduceat``).
     """
-    down, across = _averages(rows, grey.shape[0]), _averages(columns, grey.shape[1])
+    down, across = averages(rows, grey.shape[0]), averages(columns, grey.shape[1])
     means: NDArray[np.float32] = down @ grey.astype(np.float32, copy=False) @ across.T
     return means
 
 
 @lru_cache(maxsize=64)
-def _averages(cells: int, size: int) -> NDArray[np.float32]:
-    """``[cells, size]``: row *i* averages the pixels of cell *i*."""
+def averages(cells: int, size: int) -> NDArray[np.float32]:
+    """Weights ``[cells, size]``: row *i* averages the pixels of cell *i*."""
     edges = np.arange(cells + 1) * size // cells
     pixels = np.arange(size)
     inside = (pixels >= edges[:-1, None]) & (pixels < edges[1:, None])

@@ -25,12 +25,11 @@ class Scaler:
     def __init__(self, view: View) -> None:
         self._view = view
         self._reformatter = VideoReformatter()
-        self._sizes: dict[tuple[int, int, bool], tuple[int, int]] = {}
+        self._sizes: dict[tuple[int, int, int], tuple[int, int]] = {}
 
     def scale(self, frame: av.VideoFrame, clockwise: int) -> Pixels:
         """RGB ``[h, w, 3]`` (possibly smaller than the view when letterboxed); memory of its own."""
-        turned = clockwise in (90, 270)
-        width, height = self._size(frame.width, frame.height, turned)
+        width, height = self._size(frame.width, frame.height, clockwise)
         small = self._reformatter.reformat(
             frame,
             width,
@@ -49,12 +48,11 @@ class Scaler:
         )
         return np.rot90(picture, -(clockwise // 90)) if clockwise else picture
 
-    def _size(self, width: int, height: int, turned: bool) -> tuple[int, int]:
+    def _size(self, width: int, height: int, clockwise: int) -> tuple[int, int]:
         """Size before rotation; remembered because exact letterbox arithmetic is slow."""
-        key = width, height, turned
+        key = width, height, clockwise
         if key not in self._sizes:
-            shown = self._view.content(height, width) if turned else self._view.content(width, height)
-            self._sizes[key] = (shown[1], shown[0]) if turned else shown
+            self._sizes[key] = self._view.content_before_turn(width, height, clockwise)
         return self._sizes[key]
 
 

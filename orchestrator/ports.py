@@ -100,9 +100,10 @@ class DecodeRequest:
 
 @dataclass(frozen=True, slots=True)
 class MediaOpened:
-    """The first event of a session."""
+    """The first event of a session. ``decoder`` names what decodes: ``cpu`` or ``nvdec``."""
 
     media: MediaInfo
+    decoder: str = "cpu"
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ class Keyframe:
     def __init__(self, options: Options) -> None:
         self.options = options
         self._width, self._height = VIEW.width, VIEW.height
-        self.tap = Tap(VIEW, Sampling(options.rate), 4, options.reuse)
+        self.tap = Tap(VIEW, Sampling(options.rate), 4, options.reuse, host=True)
 
     def open(self, media: MediaInfo) -> None:
         """Learn how much of the view the picture fills."""

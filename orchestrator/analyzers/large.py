@@ -11,4 +11,4 @@ LARGE_BATCH = 4
 
 def large_tap(sampling: Sampling, reuse: bool) -> Tap:
     """One tap for all who look at the large picture at the same rate."""
-    return Tap(LARGE, sampling, LARGE_BATCH, reuse)
+    return Tap(LARGE, sampling, LARGE_BATCH, reuse, host=True)

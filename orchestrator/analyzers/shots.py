@@ -47,7 +47,7 @@ class Shots:
     name = "shots"
     models = ("shots",)
     revision = 1
-    tap = Tap(VIEW, EVERY_FRAME, BATCH)
+    tap = Tap(VIEW, EVERY_FRAME, BATCH, host=True)
 
     def __init__(self, options: Options) -> None:
         self.options = options

@@ -65,6 +65,7 @@ def _started(event: Started) -> pb.Started:
         analyzers=event.analyzers,
         reused_analyzers=event.reused,
         reused_from=event.reused_from,
+        decoder=event.decoder,
     )
 
 

@@ -45,8 +45,8 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def media_line(media: pb.MediaInfo) -> str:
-    """The media's facts in one line."""
+def media_line(media: pb.MediaInfo, decoder: str = "") -> str:
+    """The media's facts in one line, and what decodes it where that is not the CPU."""
     rate = media.average_frame_rate
     facts = [
         f"{media.width}x{media.height}",
@@ -55,6 +55,7 @@ def media_line(media: pb.MediaInfo) -> str:
         duration(media.declared_duration_ns) if media.HasField("declared_duration_ns") else "length unknown",
         f"{media.bit_depth} bit" if media.bit_depth != 8 else "",
         f"rotated {media.rotation_degrees}°" if media.rotation_degrees else "",
+        f"decoded by {printable(decoder).upper()}" if decoder not in ("", "cpu") else "",
     ]
     return " · ".join(filter(None, facts))
 

@@ -76,7 +76,7 @@ def render(responses: Sequence[pb.AnalyzeResponse], title: str) -> str:
         analysis_id=responses[0].analysis_id if responses else "",
         made=f"{times[-1]:%Y-%m-%d %H:%M} UTC" if times else "",
         version=__version__,
-        media=describe.media_line(started.media),
+        media=describe.media_line(started.media, started.decoder),
         profile=started.profile,
         finished=finished,
         facts=_facts(finished, len(segments), end_ns),

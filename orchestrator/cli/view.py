@@ -56,7 +56,7 @@ class View:
 
     def _started(self, started: pb.Started) -> None:
         self._length_ns = started.media.declared_duration_ns
-        head = Text.assemble((self._title, "bold"), "  ", describe.media_line(started.media))
+        head = Text.assemble((self._title, "bold"), "  ", describe.media_line(started.media, started.decoder))
         self._console.print(head)
         names = ", ".join(describe.printable(name) for name in started.analyzers)
         self._console.print(Text(f"profile {describe.printable(started.profile)}: {names}\n", style="dim"))

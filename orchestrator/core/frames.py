@@ -62,14 +62,14 @@ class Tap:
     """A stream of pictures out of the decoder.
 
     ``reuse`` lets the decoder mark a picture that is nearly identical to an earlier one of its GOP (perceptual hash),
-    so
-    that it is not inferred again.
+    so that it is not inferred again. ``host``: its pixels are read by the service too, not by models alone.
     """
 
     view: View
     sampling: Sampling
     batch: int
     reuse: bool = False
+    host: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.batch <= 256:

@@ -42,7 +42,7 @@ class Ledger:
     ``source`` frames exist by the container's index (or by its packets, when there is no index); sampling wants
     ``expected`` of
     them decoded (counted once, however many taps share one); ``skipped`` were left out because no tap wanted them.
-    ``reused`` of the decoded were near-duplicates; ``redecoded`` were decoded again after a worker died.
+    ``reused`` of the decoded were near-duplicates; ``redecoded`` were decoded again, after a worker died or by the CPU after a GPU.
     """
 
     source: int = 0

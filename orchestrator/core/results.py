@@ -167,13 +167,16 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The media was opened. The answers of ``reused`` are taken over from the analysis ``reused_from``."""
+    """The media was opened. The answers of ``reused`` are taken over from the analysis ``reused_from``. ``decoder``: what decodes it,
+    ``cpu`` or ``nvdec``; empty where nothing needs decoding.
+    """
 
     media: MediaInfo
     profile: str
     analyzers: tuple[str, ...]
     reused: tuple[str, ...] = ()
     reused_from: str = ""
+    decoder: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,6 +65,7 @@ def _started(subject: Subject) -> Json:
         facts["averageFrameRate"] = rational(media.average_rate)
     started = subject.started
     said: Json = {"media": facts, "profile": started.profile, "analyzers": list(started.analyzers)}
+    said["decoder"] = started.decoder
     if started.reused:
         said |= {"reusedAnalyzers": list(started.reused), "reusedFrom": started.reused_from}
     return said

@@ -117,7 +117,7 @@ class Analysis:
                 opened = await anext(events)
                 if not isinstance(opened, MediaOpened):
                     raise AssertionError(f"a decoder opens with MediaOpened, not {type(opened).__name__}")
-                await self._open(opened.media)
+                await self._open(opened)
                 await models
                 segments, end = await self._flow(session, events)
         finally:
@@ -140,8 +140,8 @@ class Analysis:
             first[shots.tap] = resumed.shots_begin if alone else min(resumed.shots_begin, resumed.begin)
         return DecodeRequest(taps, self.limits, DecodeStart(tuple(first[tap] for tap in taps), resumed.mark))
 
-    async def _open(self, media: MediaInfo) -> None:
-        self._media = media
+    async def _open(self, opened: MediaOpened) -> None:
+        media = self._media = opened.media
         self._segmenter = Segmenter(self._table, media.time_base, self.profile.max_segment_ns)
         resumed = self._resumed
         if resumed.begin and self._known is None:
@@ -151,13 +151,13 @@ class Analysis:
         for lane in self._lanes:
             lane.open(media)
             await lane.recall(resumed.memos(lane.analyzer.name))
-        await self._tell_started(media)
+        await self._tell_started(media, opened.decoder)
 
-    async def _tell_started(self, media: MediaInfo) -> None:
+    async def _tell_started(self, media: MediaInfo, decoder: str = "") -> None:
         plan = self._known.plan if self._known else None
         reused = tuple(name for name in self.selection.names if plan and name in plan.analyzers)
         reused_from = plan.analysis_id if plan else ""
-        await self.log.started(Started(media, self.profile.name, self.selection.names, reused, reused_from))
+        await self.log.started(Started(media, self.profile.name, self.selection.names, reused, reused_from, decoder))
 
     async def _take_over(self, known: Known) -> Outcome:
         """Everything is known: no frame is decoded, no model asked."""

@@ -30,7 +30,7 @@ from orchestrator.errors import (
 )
 from orchestrator.ports import DecodeEvent, DecodeRequest, DecodeSession
 from tests.support.spool import Spool
-from tests.unit.adapters.decoders.clips import CLIPS, Clip, picture, taken, truth
+from tests.unit.adapters.decoders.clips import CLIPS, Clip, still, taken, truth
 from tests.unit.adapters.decoders.run import Collected, collect
 
 ALL = Tap(View(32, 24), EVERY_FRAME, 8)
@@ -320,18 +320,7 @@ async def test_tail_garbage_is_ignored(decoder: ProcessDecoder, clips: Path) -> 
 
 
 async def test_near_duplicates_share_a_row(decoder: ProcessDecoder, tmp_path: Path) -> None:
-    path = tmp_path / "still.mp4"
-    with av.open(str(path), "w") as out:
-        stream = out.add_stream("libx264", rate=25, options={"g": "20", "bf": "0", "crf": "18"})
-        stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
-        for number in range(60):
-            image = picture(0, 128, 96)
-            if 26 <= number < 34:
-                image[40:46, 60:66] = 255 - image[40:46, 60:66]  # something small appears
-            frame = av.VideoFrame.from_ndarray(image, "rgb24")
-            frame.pts = number
-            out.mux(stream.encode(frame))
-        out.mux(stream.encode(None))
+    path = still(tmp_path)
     tap = Tap(View(128, 96), EVERY_FRAME, 4, reuse=True)
     with PathSource(path, [tmp_path]) as source:
         result = await collect(decoder, source, tap)

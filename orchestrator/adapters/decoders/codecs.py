@@ -61,6 +61,10 @@ class Codec(Protocol):
         """A unit begins."""
         ...
 
+    def give_up(self) -> None:
+        """It left out or spoilt a frame of this unit, and is not asked for the rest."""
+        ...
+
     def decode(self, packets: Sequence[Packet], last: bool, awaited: Callable[[], bool]) -> Iterator[Frame]:
         """The frames that come out once the unit's next ``packets`` have gone in, and with ``last`` all the others too, if
         any is ``awaited()``.
@@ -103,6 +107,9 @@ class CpuCodec:
         """See ``Codec.start``."""
         self.faulty, self._turn = False, None
         self._context.flush_buffers()
+
+    def give_up(self) -> None:
+        """See ``Codec.give_up``: what it holds is flushed when the next unit starts."""
 
     def decode(self, packets: Sequence[Packet], last: bool, awaited: Callable[[], bool]) -> Iterator[CpuFrame]:
         """See ``Codec.decode``."""

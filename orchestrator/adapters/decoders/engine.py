@@ -21,11 +21,14 @@ from av.video.stream import VideoStream
 from orchestrator.adapters.decoders import container as media
 from orchestrator.adapters.decoders.codecs import CpuCodec
 from orchestrator.adapters.decoders.job import Job
+from orchestrator.adapters.decoders.offload import GpuCodec, Offload, stream_of
 from orchestrator.adapters.decoders.reading import MediaReader
-from orchestrator.adapters.decoders.scaling import clockwise
+from orchestrator.adapters.decoders.scaling import MemoryCanvas, clockwise
 from orchestrator.adapters.decoders.sequencer import LEDGER, Canvas, Progress, Sequencer, Stopped
+from orchestrator.adapters.decoders.state import CPU, GPU
 from orchestrator.adapters.decoders.units import UnitDecoder
 from orchestrator.adapters.decoders.wire import encode
+from orchestrator.adapters.gpu.wire import ConnectionLost, Stream
 from orchestrator.core.decode_plan import Feed, Packet, Planner, Step
 from orchestrator.errors import AnalysisCancelled, MediaUnreadable, ReelsiftError
 
@@ -50,19 +53,22 @@ class Engine:
         self,
         job: Job,
         reader_of: Callable[[Callable[[int | None], None]], MediaReader],
-        slots: Sequence[Sequence[Canvas]],
+        slots: Sequence[Sequence[MemoryCanvas]],
         send: Callable[[bytes], object],
         threads: int,
+        offload: Offload | None = None,
     ) -> None:
-        self._job, self._send, self._threads = job, send, threads
+        self._job, self._send, self._threads, self._offload = job, send, threads, offload
         self._reader = reader_of(self._starving)
         resume = job.resume
         counts = dict(zip(LEDGER, resume.counts, strict=True))
-        self.sequencer = Sequencer(job.taps, slots, job.free, send, resume.deliver, resume.counted, counts)
+        canvases: Sequence[Sequence[Canvas]] = offload.canvases(slots) if offload else slots
+        self.sequencer = Sequencer(job.taps, canvases, job.free, send, resume.deliver, resume.counted, counts)
         self.sequencer.first_bad_pts = resume.bad
         self._changed = self.sequencer.condition
         self._planner: Planner | None = None
         self._facts: dict[str, object] = {}
+        self._stream: Stream | None = None
         self._open: dict[int, _Work] = {}
         self._queue: deque[_Work] = deque()
         self._queued_bytes = self._queued_packets = self._busy = self._hurried = 0
@@ -103,10 +109,7 @@ class Engine:
             if not begun and packet.is_keyframe:
                 begun = True
                 self._examine(opened, contexts[0], packet)
-                job = self._job
-                codecs = [CpuCodec(context, job.taps, skips, self._alive) for context in contexts]
-                arguments = job.taps, job.resume.deliver, job.resume.lent, job.limits
-                self._decoders = [UnitDecoder(codec, *arguments) for codec in codecs]
+                self._decoders = self._unit_decoders(opened, contexts, skips)
                 self._planner = planner
             shown = media.is_shown(opened.codec, packet)
             planned = Packet(packet, packet.pts, packet.dts, packet.is_keyframe, shown, packet.size)
@@ -122,6 +125,22 @@ class Engine:
         if step_out is not None:
             self._distribute(step_out)
         self._finish(opened, planner, max(1, duration), damaged)
+
+    def _unit_decoders(
+        self, opened: media.Opened, contexts: Sequence[VideoCodecContext], skips: bool
+    ) -> list[UnitDecoder]:
+        """One for each thread: on the GPU where it can, with the CPU to its rescue, else on the CPU."""
+        job = self._job
+        arguments = job.taps, job.resume.deliver, job.resume.lent, job.limits
+        on_cpu = [CpuCodec(context, job.taps, skips, self._alive) for context in contexts]
+        on_gpu: Sequence[GpuCodec] = ()
+        if self._offload is not None and self._stream is not None:
+            extradata = opened.stream.codec_context.extradata
+            on_gpu = self._offload.codecs(self._stream, extradata, job.taps, self._alive)
+        self._facts["decoder"] = GPU if on_gpu else CPU
+        if not on_gpu:
+            return [UnitDecoder(codec, *arguments) for codec in on_cpu]
+        return [UnitDecoder(codec, *arguments, rescue=rescue) for codec, rescue in zip(on_gpu, on_cpu, strict=True)]
 
     def _packets(self, opened: media.Opened) -> Iterator[av.Packet[VideoStream] | None]:
         """Packets of the video in decode order; ``None`` where the container is damaged."""
@@ -158,6 +177,7 @@ class Engine:
             media.check_pixels(frames[0], self._job.limits.max_pixels)
             width, height, turn = frames[0].width, frames[0].height, clockwise(frames[0])
             depth = frames[0].format.components[0].bits
+            self._stream = stream_of(opened.codec, frames[0], turn)
         if turn in (90, 270):
             width, height = height, width
         rate = opened.average_rate
@@ -332,6 +352,10 @@ class Engine:
             pass
         except ReelsiftError as error:
             self.fail(AnalysisCancelled("the upload was given up") if self._reader.aborted else error)
+        except ConnectionLost:
+            with contextlib.suppress(OSError):
+                self._send(encode("lost"))
+            os._exit(CRASHED)
         except BaseException as error:
             with contextlib.suppress(OSError):
                 self._send(encode("broken", error=type(error).__name__, where=_where(error)))

@@ -113,7 +113,7 @@ class _Life:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
-                env=_environment(),
+                env=environment(),
             )
         self._channel = ours
         self._ready = asyncio.Event()
@@ -197,8 +197,8 @@ class _Life:
             raise ProtocolError("an unexpected message")
 
 
-def _environment() -> dict[str, str]:
-    """A small environment: nothing of the service's own (it may hold secrets) but where Python finds its packages."""
+def environment() -> dict[str, str]:
+    """A small environment for a process of ours: nothing of the service's own (it may hold secrets) but where Python finds its packages."""
     kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "TZ") if name in os.environ}
     single = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
     return {**kept, **single, "PYTHONPATH": _PACKAGES, "PYTHONDONTWRITEBYTECODE": "1", "LC_ALL": "C.UTF-8"}

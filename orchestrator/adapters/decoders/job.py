@@ -52,7 +52,7 @@ def encode_job(job: Job) -> bytes:
     resume = job.resume
     return encode(
         "job",
-        taps=[_encode_tap(tap) for tap in job.taps],
+        taps=[encode_tap(tap) for tap in job.taps],
         limits=[job.limits.max_pixels, job.limits.max_decode_seconds, job.limits.max_stall_seconds],
         extents=job.extents,
         free=job.free,
@@ -64,7 +64,7 @@ def decode_job(message: Message) -> Job:
     """The job out of its message (which comes from the service, so it is trusted)."""
     deliver, lent, known, counted, counts, bad = message.raw("resume")
     return Job(
-        tuple(_decode_tap(fields) for fields in message.raw("taps")),
+        tuple(decode_tap(fields) for fields in message.raw("taps")),
         DecodeLimits(*message.raw("limits")),
         _tuples(message.raw("extents")),
         _tuples(message.raw("free")),
@@ -72,18 +72,20 @@ def decode_job(message: Message) -> Job:
     )
 
 
-def _encode_tap(tap: Tap) -> list[object]:
+def encode_tap(tap: Tap) -> list[object]:
+    """A tap as JSON values."""
     fps = None if tap.sampling.fps is None else [tap.sampling.fps.numerator, tap.sampling.fps.denominator]
-    return [tap.view.width, tap.view.height, tap.view.fit.value, fps, tap.batch, tap.reuse]
+    return [tap.view.width, tap.view.height, tap.view.fit.value, fps, tap.batch, tap.reuse, tap.host]
 
 
-def _decode_tap(fields: Sequence[object]) -> Tap:
-    width, height, fit, fps, batch, reuse = fields
+def decode_tap(fields: Sequence[object]) -> Tap:
+    """A tap out of them."""
+    width, height, fit, fps, batch, reuse, host = fields
     assert isinstance(width, int)
     assert isinstance(height, int)
     assert isinstance(batch, int)
     rate = Fraction(*fps) if isinstance(fps, list) else None
-    return Tap(View(width, height, Fit(fit)), Sampling(rate), batch, bool(reuse))
+    return Tap(View(width, height, Fit(fit)), Sampling(rate), batch, bool(reuse), bool(host))
 
 
 def _tuples(lists: Sequence[Sequence[int]]) -> tuple[tuple[int, ...], ...]:

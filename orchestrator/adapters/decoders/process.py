@@ -10,7 +10,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from itertools import count
@@ -24,6 +24,7 @@ from orchestrator.adapters.decoders.state import SessionState
 from orchestrator.adapters.decoders.wire import Message, ProtocolError, encode
 from orchestrator.adapters.decoders.workers import Worker, WorkerDied, WorkerHung, WorkerLost
 from orchestrator.adapters.frames.arena import Arena
+from orchestrator.adapters.gpu.process import GpuProcess, GpuSession, GpuUnavailable
 from orchestrator.core.media import Ledger, LedgerMark
 from orchestrator.errors import (
     AnalysisCancelled,
@@ -65,16 +66,18 @@ _REFUSALS: dict[str, tuple[type[ReelsiftError], str]] = {
 
 
 class ProcessDecoder:
-    """A ``Decoder``. ``threads`` decode in parallel inside each worker.
+    """A ``Decoder``. ``threads`` decode in parallel inside each worker; with ``gpu`` they have it done there, where it can be.
 
     Call ``start()`` inside the event loop so that the first worker is there at once, and ``close()`` in the end.
     """
 
-    def __init__(self, arena: Arena, *, threads: int | None = None, address_space: int = 6 << 30) -> None:
-        self._arena = arena
+    def __init__(
+        self, arena: Arena, *, threads: int | None = None, address_space: int = 6 << 30, gpu: GpuProcess | None = None
+    ) -> None:
+        self._arena, self._gpu = arena, gpu
         self._forks = ForkServer()
-        threads = threads or min(len(os.sched_getaffinity(0)), 4)
-        self._start_worker = partial(Worker.start, self._forks, threads, address_space)
+        self._threads = threads or min(len(os.sched_getaffinity(0)), 4)
+        self._start_worker = partial(Worker.start, self._forks, self._threads, address_space)
         self._numbers = count(1)
         self._allocating = asyncio.Lock()  # two sessions that each hold half of the arena would wait for ever
 
@@ -89,7 +92,7 @@ class ProcessDecoder:
     @asynccontextmanager
     async def open(self, source: MediaBytes, request: DecodeRequest) -> AsyncIterator[DecodeSession]:
         """See ``Decoder.open``."""
-        session = ProcessDecodeSession(self._start_worker, self._arena, source, request)
+        session = ProcessDecodeSession(self._start_worker, self._gpu_session, self._arena, source, request)
         try:
             async with self._allocating:
                 await session.prepare(f"decode-{next(self._numbers)}")
@@ -97,14 +100,30 @@ class ProcessDecoder:
         finally:
             await session.close()
 
+    async def _gpu_session(self, request: DecodeRequest, extents: Sequence[Sequence[int]]) -> GpuSession | None:
+        if self._gpu is None:
+            return None
+        try:
+            return await self._gpu.session(request.taps, extents, request.limits.max_pixels, self._threads)
+        except GpuUnavailable as error:
+            log.warning("decode.on_cpu", cause=str(error))
+            return None
+
 
 class ProcessDecodeSession:
     """A ``DecodeSession`` over worker processes. Made by ``ProcessDecoder.open``."""
 
     def __init__(
-        self, start_worker: Callable[[], Awaitable[Worker]], arena: Arena, source: MediaBytes, request: DecodeRequest
+        self,
+        start_worker: Callable[[], Awaitable[Worker]],
+        gpu_session: Callable[[DecodeRequest, Sequence[Sequence[int]]], Awaitable[GpuSession | None]],
+        arena: Arena,
+        source: MediaBytes,
+        request: DecodeRequest,
     ) -> None:
         self._start_worker, self._arena, self._source, self._request = start_worker, arena, source, request
+        self._start_gpu_session = gpu_session
+        self._gpu: GpuSession | None = None
         self._slots: TapSlots | None = None
         self._state: SessionState | None = None
         self._worker: Worker | None = None
@@ -127,6 +146,7 @@ class ProcessDecodeSession:
         try:
             if worker is not None:
                 await worker.stop()
+            await self._leave_gpu()
         finally:
             if self._slots is not None:
                 self._slots.close()
@@ -177,8 +197,13 @@ class ProcessDecodeSession:
         slots = self._slots
         assert slots is not None
         worker = self._worker = await self._start_worker()
+        gpu = self._gpu = await self._start_gpu_session(self._request, slots.offsets)
+        slots.on_gpu = gpu is not None
+        there = gpu.descriptors if gpu is not None else []
         job = Job(self._request.taps, self._request.limits, slots.offsets, slots.free, state.resume)
-        worker.send_job(encode_job(job), [self._source.fileno(), self._source.control_fd, self._arena.fd])
+        worker.send_job(encode_job(job), [self._source.fileno(), self._source.control_fd, self._arena.fd, *there])
+        if gpu is not None:
+            gpu.handed_over()
         self._needed = None
         if self._hurried:
             worker.send(encode("hurry", through=self._hurried))
@@ -188,9 +213,15 @@ class ProcessDecodeSession:
         worker, self._worker = self._worker, None
         if worker is not None:
             await worker.stop()
+            await self._leave_gpu()
             if worker.process.returncode == -signal.SIGXCPU:
                 raise DecodeBudget(_REFUSALS[DecodeBudget.reason][1]) from death
         log.warning("decode worker died", cause=str(death), status=worker.process.returncode if worker else None)
+
+    async def _leave_gpu(self) -> None:
+        gpu, self._gpu = self._gpu, None
+        if gpu is not None:
+            await gpu.end()
 
     async def _receive(self, worker: Worker) -> Message:
         """The next message. A worker that is silent although it could work counts as dead."""
@@ -218,6 +249,8 @@ class ProcessDecodeSession:
             self._needed = None
         elif message.kind == "broken":
             raise WorkerDied(None, f"{message.word('error')} at {message.word('where')}")
+        elif message.kind == "lost":
+            raise WorkerLost(None, "the GPU process died")
         elif message.kind == "failed":
             error, text = _REFUSALS.get(message.word("reason"), (InternalError, "the decoder failed"))
             raise error(text)

@@ -18,11 +18,20 @@ def slots_per_tap(tap: Tap) -> int:
 
 
 class TapSlots:
-    """Extents of every tap. ``granted(tap, slot)`` is called when a lent slot has come back."""
+    """Extents of every tap. ``granted(tap, slot)`` is called when a lent slot has come back. ``on_gpu``: the worker of now fills them
+    there, those of ``mirrored`` taps in host memory too.
+    """
 
-    def __init__(self, extents: Sequence[Sequence[ArenaSlot]], granted: Callable[[int, int], None]) -> None:
+    def __init__(
+        self,
+        extents: Sequence[Sequence[ArenaSlot]],
+        granted: Callable[[int, int], None],
+        mirrored: Sequence[bool] | None = None,
+    ) -> None:
         self._extents = [list(each) for each in extents]
         self._granted = granted
+        self._mirrored = list(mirrored or [True] * len(extents))
+        self.on_gpu = False
         self._lent: dict[tuple[int, int], ArenaSlot] = {}
         self._closed = False
 
@@ -41,7 +50,7 @@ class TapSlots:
             for slot in (slot for each in extents for slot in each):
                 slot.release()
             raise
-        return cls(extents, granted)
+        return cls(extents, granted, [tap.host for tap in taps])
 
     @property
     def offsets(self) -> tuple[tuple[int, ...], ...]:
@@ -67,7 +76,9 @@ class TapSlots:
 
     def lend(self, tap: int, slot: int) -> ArenaSlot:
         """The slot for a receiver, held once."""
-        lease = self._extents[tap][slot].sublease(partial(self._returned, tap, slot))
+        lease = self._extents[tap][slot].sublease(
+            partial(self._returned, tap, slot), on_gpu=self.on_gpu, mirrored=self._mirrored[tap]
+        )
         self._lent[tap, slot] = lease
         return lease
 

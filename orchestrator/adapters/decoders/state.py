@@ -20,6 +20,7 @@ from orchestrator.core.media import Ledger, LedgerMark, MediaInfo
 from orchestrator.ports import DecodeEvent, DecodeFinished, DecodeStart, MediaOpened, TapAdvanced, TimelineGrew
 
 _MOST = 1 << 40  # frames
+DECODERS = CPU, GPU = "cpu", "nvdec"  # what decodes, as results name it
 
 
 class SessionState:
@@ -126,6 +127,9 @@ class SessionState:
             or not 1 <= depth <= 32
         ):
             raise ProtocolError("impossible facts")
+        decoder = message.word("decoder")
+        if decoder not in DECODERS:
+            raise ProtocolError("an unknown decoder")
         media = MediaInfo(
             container=message.word("container"),
             codec=message.word("codec"),
@@ -140,7 +144,7 @@ class SessionState:
         )
         if self.media is None:  # else a later worker says it again
             self.media = media
-            yield MediaOpened(media)
+            yield MediaOpened(media, decoder)
 
     def _timeline(self, message: Message) -> TimelineGrew:
         first = message.integer("first", len(self.pts), len(self.pts))

@@ -64,6 +64,7 @@ class UnitDecoder:
         if not self._decode(feed.packets, feed.last):
             assert self._fed is not None
             assert self._rescue is not None
+            self._codec.give_up()
             self._active, again, self._fed = self._rescue, self._fed, None
             self._active.start()
             self._decode(again, feed.last)

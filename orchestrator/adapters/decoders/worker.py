@@ -1,7 +1,8 @@
 """The decode worker: forked warm, takes one job, locks itself in, decodes, and ends.
 
 The job's message carries three descriptors: the media (read-only), its control page, and the frame arena, of which
-only the job's own extents are mapped before the descriptor is closed.
+only the job's own extents are mapped before the descriptor is closed. Where there is a GPU, its connections to the GPU process follow:
+one that fills slots, and one for each decoding thread.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import mmap
 import os
 import socket
 import threading
+from collections.abc import Iterable
 
 import av
 import numpy as np
@@ -21,9 +23,11 @@ from orchestrator.adapters.decoders import sandbox
 from orchestrator.adapters.decoders.container import make_decoder
 from orchestrator.adapters.decoders.engine import Engine, parked
 from orchestrator.adapters.decoders.job import Job, decode_job
+from orchestrator.adapters.decoders.offload import Offload
 from orchestrator.adapters.decoders.reading import ControlPage, MediaReader
 from orchestrator.adapters.decoders.scaling import MemoryCanvas, Scaler
 from orchestrator.adapters.decoders.wire import MAX_MESSAGE, Message, encode, receive_with_descriptors
+from orchestrator.adapters.gpu.wire import Connection
 from orchestrator.core.frames import View
 from orchestrator.core.perceptual import likeness
 
@@ -38,16 +42,17 @@ def main(socket_fd: int, threads: int, address_space: int) -> None:
     for number in range(threads):
         parked(enter, lambda number=number: engines[0].work(number), f"decode-{number}")  # type: ignore[misc]
     channel.send(encode("ready"))
-    data, descriptors = receive_with_descriptors(channel, 3)
+    data, descriptors = receive_with_descriptors(channel, 4 + threads)
     if not data:
         return
     job = decode_job(Message(data))
-    media_fd, control_fd, arena_fd = descriptors
+    media_fd, control_fd, arena_fd, *gpu_fds = descriptors
     page, slots = ControlPage(control_fd), map_slots(job, arena_fd)
-    keep_only(channel.fileno(), media_fd)
+    keep_only(channel.fileno(), media_fd, *gpu_fds)
+    offload = Offload(*split(Connection(socket.socket(fileno=fd)) for fd in gpu_fds)) if gpu_fds else None
     sandbox.limit(address_space, job.limits.max_decode_seconds)
     sandbox.lock()
-    engine = Engine(job, lambda starving: MediaReader(media_fd, page, starving), slots, channel.send, threads)
+    engine = Engine(job, lambda starving: MediaReader(media_fd, page, starving), slots, channel.send, threads, offload)
     engines.append(engine)
     enter.set()
     serve(channel, engine)
@@ -71,6 +76,12 @@ def map_slots(job: Job, arena_fd: int) -> list[list[MemoryCanvas]]:
         maps = [mmap.mmap(arena_fd, tap.slot_bytes, offset=offset) for offset in offsets]
         slots.append([MemoryCanvas(np.ndarray(shape, np.uint8, memory)) for memory in maps])
     return slots
+
+
+def split(connections: Iterable[Connection]) -> tuple[Connection, list[Connection]]:
+    """The first, and the others."""
+    first, *others = connections
+    return first, others
 
 
 def keep_only(*descriptors: int) -> None:

@@ -17,13 +17,15 @@ import os
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.adapters.frames import shm
 from orchestrator.adapters.frames.allocator import FirstFit, pages
+
+GPU_SUFFIX = "-gpu"
 
 
 class ArenaSlot:
@@ -33,6 +35,11 @@ class ArenaSlot:
 
     def __init__(self, lease: _Lease, offset: int, nbytes: int) -> None:
         self._lease, self.offset, self.nbytes = lease, offset, nbytes
+
+    @property
+    def region(self) -> str:
+        """Name under which a server knows the memory that holds what was written: the arena's on the GPU, or in host memory."""
+        return f"{self._lease.arena.name}{GPU_SUFFIX}" if self._lease.on_gpu else self._lease.arena.name
 
     @property
     def arena(self) -> Arena:
@@ -46,9 +53,11 @@ class ArenaSlot:
 
     def array(self, shape: tuple[int, ...], dtype: str = "uint8", offset: int = 0) -> NDArray[np.generic]:
         """A view ``shape`` of ``dtype`` from byte ``offset`` of the slot, no copy; valid while held. Raises
-        ``ValueError`` past the end.
+        ``ValueError`` past the end, and where what was written is on the GPU alone.
         """
         self._lease.check()
+        if self._lease.on_gpu and not self._lease.mirrored:
+            raise ValueError("these pixels are on the GPU alone: the tap does not ask for them in host memory")
         size = math.prod(shape) * np.dtype(dtype).itemsize
         if offset < 0 or offset + size > self.nbytes:
             raise ValueError(f"{size} bytes from {offset} do not fit a slot of {self.nbytes} bytes")
@@ -69,13 +78,15 @@ class ArenaSlot:
         """One holder less; the last one returns the slot. Raises ``ValueError`` when nobody holds it."""
         self._lease.drop_holder()
 
-    def sublease(self, returned: Callable[[], None]) -> ArenaSlot:
+    def sublease(self, returned: Callable[[], None], *, on_gpu: bool = False, mirrored: bool = False) -> ArenaSlot:
         """A lease of its own on this memory, held once; it pins this slot and calls ``returned`` when its last
-        holder and pin are done.
+        holder and pin are done. ``on_gpu``: what was written is there, and ``mirrored``: in host memory too.
 
         For an owner that lends the same memory again and again.
         """
-        return ArenaSlot(_Sublease(self, returned), self.offset, self.nbytes)
+        lease = _Sublease(self, returned)
+        lease.on_gpu, lease.mirrored = on_gpu, mirrored
+        return ArenaSlot(lease, self.offset, self.nbytes)
 
     def revoke(self) -> None:
         """Drop every hold of this lease at once; pins stay. Later releases are ignored."""
@@ -102,11 +113,12 @@ class ArenaSlot:
 class _Lease:
     """What a slot and its parts share."""
 
-    __slots__ = ("arena", "holders", "offset", "owner", "pins", "revoked")
+    __slots__ = ("arena", "holders", "mirrored", "offset", "on_gpu", "owner", "pins", "revoked")
 
     def __init__(self, arena: Arena, offset: int, owner: str | None) -> None:
         self.arena, self.offset, self.owner = arena, offset, owner
         self.holders, self.pins, self.revoked = 1, 0, False
+        self.on_gpu = self.mirrored = False
 
     def check(self) -> None:
         if self.holders + self.pins <= 0 or self.revoked:
@@ -151,11 +163,24 @@ class _Sublease(_Lease):
             self._returned()
 
 
-class Arena:
-    """``nbytes`` of shared memory (rounded up to pages). Pages cost memory only once they are written."""
+class GpuMemory(Protocol):
+    """The arena's other half: as many bytes on a GPU. ``handle`` lets other processes open it."""
 
-    def __init__(self, nbytes: int) -> None:
+    @property
+    def ordinal(self) -> int: ...
+
+    @property
+    def handle(self) -> bytes: ...
+
+
+class Arena:
+    """``nbytes`` of shared memory (rounded up to pages), and as many on a GPU with ``gpu``. Pages cost memory only once they are
+    written.
+    """
+
+    def __init__(self, nbytes: int, gpu: GpuMemory | None = None) -> None:
         self._fit = FirstFit(pages(nbytes))
+        self.gpu = gpu
         self.name, self.fd = shm.claim()
         try:
             os.ftruncate(self.fd, self.nbytes)

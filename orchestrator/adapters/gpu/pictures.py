@@ -49,10 +49,22 @@ class Painter:
         self._offset = torch.tensor(offset, dtype=torch.float32, device=device)
         self._weights: dict[tuple[object, ...], Tensor] = {}
 
-    def paint(self, surfaces: Sequence[Tensor], views: Sequence[View]) -> list[Tensor]:
-        """For each view uint8 RGB ``[n, h, w, 3]`` of the ``n`` surfaces, upright; smaller than the view where letterboxed."""
-        frames = _Planes(torch.stack(list(surfaces)), self._geometry, self._dtype)
-        return [self._paint(frames, view) for view in views]
+    def planes(self, surfaces: Sequence[Tensor]) -> Planes:
+        """The surfaces, for ``paint``."""
+        return Planes(torch.stack(list(surfaces)), self._geometry.height, self._dtype)
+
+    def paint(self, planes: Planes, view: View, rows: Sequence[int] | None = None) -> Tensor:
+        """uint8 RGB ``[n, h, w, 3]`` of the surfaces (or of ``rows`` of them), upright; smaller than the view where letterboxed."""
+        width, height = self._geometry.size_in(view)
+        chosen = None if rows is None or len(rows) == planes.count else list(rows)
+        resized = [
+            self._resize(plane if chosen is None else plane[chosen], height, width)
+            for plane in (planes.y, planes.cb, planes.cr)
+        ]
+        rgb = torch.stack(resized, dim=-1).float() @ self._matrix + self._offset
+        pictures = rgb.round_().clamp_(0, 255).to(torch.uint8)
+        turns = self._geometry.turn // 90
+        return torch.rot90(pictures, -turns, dims=(1, 2)).contiguous() if turns else pictures
 
     def thumbnails(self, pictures: Tensor) -> NDArray[np.float32]:
         """Thumbnails ``[n, rows, columns]`` of pictures ``[n, h, w, 3]``, as ``core.perceptual`` makes them."""
@@ -61,14 +73,6 @@ class Painter:
         down, across = (self._constant(averages, *size, torch.float32) for size in ((rows, height), (columns, width)))
         small = down @ pictures[..., 1].float() @ across.T
         return np.asarray(small.cpu().numpy(), np.float32)
-
-    def _paint(self, frames: _Planes, view: View) -> Tensor:
-        width, height = self._geometry.size_in(view)
-        planes = [self._resize(plane, height, width) for plane in (frames.y, frames.cb, frames.cr)]
-        rgb = torch.stack(planes, dim=-1).float() @ self._matrix + self._offset
-        pictures = rgb.round_().clamp_(0, 255).to(torch.uint8)
-        turns = self._geometry.turn // 90
-        return torch.rot90(pictures, -turns, dims=(1, 2)).contiguous() if turns else pictures
 
     def _resize(self, plane: Tensor, height: int, width: int) -> Tensor:
         rows = self._constant(weights, height, plane.shape[1], self._dtype)
@@ -83,22 +87,30 @@ class Painter:
         return self._weights[key]
 
 
-class _Planes:
+class Planes:
     """Planes ``[n, h, w]`` of surfaces ``[n, h + ceil(h / 2), w]``, on the scale of 8 bits."""
 
-    def __init__(self, surfaces: Tensor, geometry: Geometry, dtype: torch.dtype) -> None:
-        self._surfaces, self._height, self._dtype = surfaces, geometry.height, dtype
+    def __init__(self, surfaces: Tensor, height: int, dtype: torch.dtype) -> None:
+        self._surfaces, self._height, self._dtype = surfaces, height, dtype
+
+    @property
+    def count(self) -> int:
+        """Surfaces."""
+        return int(self._surfaces.shape[0])
 
     @cached_property
     def y(self) -> Tensor:
+        """Luma."""
         return self._scaled(self._surfaces[:, : self._height])
 
     @cached_property
     def cb(self) -> Tensor:
+        """Blue difference, of half the size."""
         return self._scaled(self._surfaces[:, self._height :, 0::2])
 
     @cached_property
     def cr(self) -> Tensor:
+        """Red difference, of half the size."""
         return self._scaled(self._surfaces[:, self._height :, 1::2])
 
     def _scaled(self, plane: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ import grpc
 import grpc.aio
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from orchestrator.adapters.frames.arena import Arena
+from orchestrator.adapters.frames.arena import GPU_SUFFIX, Arena
 from orchestrator.adapters.triton import contract
 from orchestrator.adapters.triton.contract import ModelContract
 from orchestrator.adapters.triton.server import Endpoint
@@ -108,7 +108,7 @@ class Connection:
         return contract.from_config(answer.config, max(metadata.versions, key=int))
 
     async def register(self, arena: Arena) -> None:
-        """Let the server map ``arena``, under its own name."""
+        """Let the server map ``arena``, under its own name, and its memory on a GPU."""
         request = service_pb2.SystemSharedMemoryRegisterRequest(
             name=arena.name, key=f"/{arena.name}", byte_size=arena.nbytes
         )
@@ -116,6 +116,18 @@ class Connection:
             await self._stub.SystemSharedMemoryRegister(
                 request, metadata=self._endpoint.header, timeout=_CONTROL_TIMEOUT_S
             )
+
+        if arena.gpu is not None:
+            there = service_pb2.CudaSharedMemoryRegisterRequest(
+                name=f"{arena.name}{GPU_SUFFIX}",
+                raw_handle=arena.gpu.handle,
+                device_id=arena.gpu.ordinal,
+                byte_size=arena.nbytes,
+            )
+            with _typed():
+                await self._stub.CudaSharedMemoryRegister(
+                    there, metadata=self._endpoint.header, timeout=_CONTROL_TIMEOUT_S
+                )
 
     async def metrics(self) -> str:
         """The server's Prometheus page; empty where its address is not known."""

@@ -257,7 +257,7 @@ class _Lane:
         for name, (region, offset) in self._input_offsets.items():
             value = call.inputs[name]
             if isinstance(value, ArenaSlot):
-                region.string_param, offset.int64_param = value.arena.name, value.offset
+                region.string_param, offset.int64_param = value.region, value.offset
                 continue
             start = layout.offsets["input", name][0]
             shape, dtype = call.input_shapes[name], call.contract.inputs[name].dtype.name

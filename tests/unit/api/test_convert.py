@@ -63,8 +63,8 @@ def test_unknown_facts_are_absent() -> None:
 
 
 def test_what_was_taken_over_and_what_gave_up_is_told() -> None:
-    started = EventConverter().response("a", 1, Started(MEDIA, "", ("shots", "text"), ("text",), "b")).started
-    assert (list(started.reused_analyzers), started.reused_from) == (["text"], "b")
+    started = EventConverter().response("a", 1, Started(MEDIA, "", ("shots", "text"), ("text",), "b", "nvdec")).started
+    assert (list(started.reused_analyzers), started.reused_from, started.decoder) == (["text"], "b", "nvdec")
     failed = Finished(3, 2_000, 1_000, LEDGER, False, None, None, (("faces", "INFERENCE_UNAVAILABLE"),))
     finished = EventConverter().response("a", 9, failed).finished
     assert dict(finished.failed_analyzers) == {"faces": "INFERENCE_UNAVAILABLE"}

@@ -145,7 +145,7 @@ async def test_shots_cut_segments_and_the_gate_spares_quiet_windows():
 
 async def test_missing_frames_do_not_shift_shots():
     """Frames 40..49 were corrupt: their thumbnails never come, later ones keep their place."""
-    tap = Tap(View(48, 27), EVERY_FRAME, SHOT_BATCH)
+    tap = Tap(View(48, 27), EVERY_FRAME, SHOT_BATCH, host=True)
     events: list = [MediaOpened(media()), TimelineGrew(0, tuple(range(0, 4000, 40)))]
     good = [i for i in range(100) if not 40 <= i < 50]
     for start in range(0, 90, SHOT_BATCH):

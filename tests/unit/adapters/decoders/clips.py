@@ -103,6 +103,23 @@ def picture(number: int, width: int, height: int) -> NDArray[np.uint8]:
     return view
 
 
+def still(folder: Path) -> Path:
+    """Sixty frames of one picture; something small is seen in frames 26 to 33."""
+    path = folder / "still.mp4"
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=25, options={"g": "20", "bf": "0", "crf": "18"})
+        stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
+        for number in range(60):
+            image = picture(0, 128, 96)
+            if 26 <= number < 34:
+                image[40:46, 60:66] = 255 - image[40:46, 60:66]  # something small appears
+            frame = av.VideoFrame.from_ndarray(image, "rgb24")
+            frame.pts = number
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    return path
+
+
 @dataclass(frozen=True)
 class Truth:
     """What decoding everything gives: pts by index, pictures in ``view``, the end of the last frame."""

@@ -32,7 +32,8 @@ def frames_of(name: str, folder: Path) -> list[av.VideoFrame]:
 
 def painted(frames: list[av.VideoFrame], *views: View, turn: int = 0) -> list[NDArray[np.uint8]]:
     painter = Painter(Geometry(frames[0].width, frames[0].height, turn), BT601, CPU)
-    return [made.numpy() for made in painter.paint([surface(frame) for frame in frames], views)]
+    planes = painter.planes([surface(frame) for frame in frames])
+    return [painter.paint(planes, view).numpy() for view in views]
 
 
 def reference(frame: av.VideoFrame, view: View) -> NDArray[np.float64]:
@@ -80,10 +81,17 @@ def test_pictures_are_turned_upright(tmp_path: Path, turn: int) -> None:
     assert np.array_equal(turned, np.rot90(straight, -(turn // 90), axes=(1, 2)))
 
 
+def test_some_of_the_frames_are_painted_as_all(tmp_path: Path) -> None:
+    frames = frames_of("plain.mp4", tmp_path)
+    painter = Painter(Geometry(128, 96, 0), BT601, CPU)
+    planes = painter.planes([surface(frame) for frame in frames])
+    assert torch.equal(painter.paint(planes, VIEWS[0], [0, 2]), painter.paint(planes, VIEWS[0])[[0, 2]])
+
+
 def test_thumbnails_tell_the_same_likeness(tmp_path: Path) -> None:
     frames = frames_of("plain.mp4", tmp_path)
     painter = Painter(Geometry(128, 96, 0), BT601, CPU)
-    (made,) = painter.paint([surface(frame) for frame in frames], [View(64, 48)])
+    made = painter.paint(painter.planes([surface(frame) for frame in frames]), View(64, 48))
     for picture, thumbnail in zip(made.numpy(), painter.thumbnails(made), strict=True):
         whole, small = likeness(picture), of_thumbnail(thumbnail)
         assert whole.hash == small.hash

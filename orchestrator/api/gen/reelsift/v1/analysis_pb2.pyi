@@ -998,10 +998,15 @@ class Started(_message.Message):
     ANALYZERS_FIELD_NUMBER: _builtins.int
     REUSED_ANALYZERS_FIELD_NUMBER: _builtins.int
     REUSED_FROM_FIELD_NUMBER: _builtins.int
+    DECODER_FIELD_NUMBER: _builtins.int
     profile: _builtins.str
     """The profile in use."""
     reused_from: _builtins.str
     """The earlier analysis of the same bytes; empty when nothing is taken over."""
+    decoder: _builtins.str
+    """What decodes the media: "cpu" or "nvdec"; empty where nothing needs decoding. Frames that a GPU leaves out or spoils
+    are decoded again on the CPU, and counted in the ledger.
+    """
     @_builtins.property
     def media(self) -> _media_pb2.MediaInfo:
         """Facts of the media."""
@@ -1022,10 +1027,11 @@ class Started(_message.Message):
         analyzers: _abc.Iterable[_builtins.str] | None = ...,
         reused_analyzers: _abc.Iterable[_builtins.str] | None = ...,
         reused_from: _builtins.str = ...,
+        decoder: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["media", b"media"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["analyzers", b"analyzers", "media", b"media", "profile", b"profile", "reused_analyzers", b"reused_analyzers", "reused_from", b"reused_from"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["analyzers", b"analyzers", "decoder", b"decoder", "media", b"media", "profile", b"profile", "reused_analyzers", b"reused_analyzers", "reused_from", b"reused_from"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

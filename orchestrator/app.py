@@ -13,6 +13,7 @@ from orchestrator.adapters.blobs.opening import open_blobs
 from orchestrator.adapters.decoders.process import ProcessDecoder
 from orchestrator.adapters.frames import shm
 from orchestrator.adapters.frames.arena import Arena
+from orchestrator.adapters.gpu.opening import gpu_of_models, open_memory_on, running_gpu
 from orchestrator.adapters.search.opening import search_index
 from orchestrator.adapters.search.tokens import Tokens
 from orchestrator.adapters.search.writing import index_segment
@@ -46,18 +47,24 @@ InferenceOf = Callable[[Settings, Arena], AbstractAsyncContextManager[Inference]
 
 @asynccontextmanager
 async def running_inference(settings: Settings, arena: Arena, *, patient: bool = False) -> AsyncIterator[Inference]:
-    """Triton: one of our own, reached through shared memory, or one elsewhere, reached inline. A ``patient`` caller takes
-    one elsewhere that is not there yet.
+    """Triton: one of our own or elsewhere on this host, reached through shared memory, or one on another, reached inline. A
+    ``patient`` caller takes one elsewhere that is not there yet.
     """
     repository = settings.model_repository
     async with AsyncExitStack() as stack:
-        if settings.triton:
-            transport: InlineTransport | SharedMemoryTransport = InlineTransport()
-            supervisor = Supervisor(RemoteHost(settings.triton), transport, repository)
-        else:
+        transport: InlineTransport | SharedMemoryTransport
+        host: RemoteHost | EmbeddedHost
+        if settings.shares_memory:
             scratch = stack.enter_context(closing(Arena(SCRATCH_BYTES)))
-            transport = SharedMemoryTransport(scratch)
-            supervisor = Supervisor(EmbeddedHost(repository, [arena, scratch]), transport, repository)
+            transport, arenas = SharedMemoryTransport(scratch), [arena, scratch]
+            host = (
+                RemoteHost(settings.triton, arenas, settings.triton_headers)
+                if settings.triton
+                else EmbeddedHost(repository, arenas, gpu=gpu_of_models(arena))
+            )
+        else:
+            transport, host = InlineTransport(), RemoteHost(settings.triton)
+        supervisor = Supervisor(host, transport, repository)
         stack.push_async_callback(supervisor.stop)
         await supervisor.start(patient=patient and bool(settings.triton))
         yield TritonInference(supervisor, transport)
@@ -81,9 +88,13 @@ async def running_app(settings: Settings, inference_of: InferenceOf = running_in
         store = await stack.enter_async_context(
             open_store(settings.database or settings.data_dir, indexers=(index_segment,))
         )
-        arena = stack.enter_context(closing(Arena(settings.arena_bytes)))
+        memory = open_memory_on(settings.gpu, settings.arena_bytes) if settings.shares_memory else None
+        if memory is not None:
+            stack.callback(memory.free)
+        arena = stack.enter_context(closing(Arena(memory.nbytes if memory else settings.arena_bytes, memory)))
+        gpu = await stack.enter_async_context(running_gpu(arena, settings.gpu))
         # Before Triton, so that the workers warm up while it starts.
-        decoder = ProcessDecoder(arena, threads=settings.decode_threads)
+        decoder = ProcessDecoder(arena, threads=settings.decode_threads, gpu=gpu)
         stack.push_async_callback(decoder.close)
         await decoder.start()
         inference = await stack.enter_async_context(inference_of(settings, arena))

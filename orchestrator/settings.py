@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from platformdirs import user_cache_path, user_data_path
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from orchestrator.core.retention import Kind, Policies, Policy
@@ -56,6 +56,13 @@ class Settings(BaseSettings):
     listen: str = Field("127.0.0.1:50051", description="host:port or unix:PATH of the gRPC server")
     http_listen: str = Field("127.0.0.1:8080", description="host:port or unix:PATH of the HTTP server; empty: none")
     triton: str = Field("", description="host:port of a Triton that runs elsewhere; empty: start one here")
+    triton_shares_memory: bool = Field(
+        False,
+        description="the Triton named above runs on this host and may map our memory: frames are not copied to it",
+    )
+    triton_header: SecretStr | None = Field(
+        None, description="NAME=VALUE that opens the restricted shared-memory API of that Triton"
+    )
     model_repository: Path = Field(default_factory=_default_repository)
     profile_dir: Path | None = Field(None, description="further profiles (TOML), which may replace built-in ones")
     roots: tuple[Path, ...] = Field((), description="folders below which clients may name files")
@@ -76,6 +83,11 @@ class Settings(BaseSettings):
     max_interruptions: int = Field(
         5, ge=1, description="deaths of this process at one segment, before its analysis is quarantined"
     )
+    gpu: str = Field(
+        "auto",
+        pattern=r"^(auto|off|\d+)$",
+        description="number of the GPU that decodes; auto: the first, if there is one",
+    )
     decode_threads: int = Field(default_factory=lambda: min(4, _cores()), ge=1)
     arena_bytes: int = Field(192 << 20, gt=0, description="shared memory for frames")
     max_frame_pixels: int = Field(8192 * 4096, gt=0)
@@ -84,3 +96,23 @@ class Settings(BaseSettings):
     drain_seconds: float = Field(30.0, ge=0)
     log_level: str = "info"
     log_json: bool = False
+
+    @field_validator("triton_header")
+    @classmethod
+    def _name_and_value(cls, header: SecretStr | None) -> SecretStr | None:
+        if header is not None and not all(header.get_secret_value().partition("=")):
+            raise ValueError("a header is NAME=VALUE")
+        return header
+
+    @property
+    def triton_headers(self) -> tuple[tuple[str, str], ...]:
+        """``triton_header``, as gRPC metadata."""
+        if self.triton_header is None:
+            return ()
+        name, _, value = self.triton_header.get_secret_value().partition("=")
+        return ((name.lower(), value),)
+
+    @property
+    def shares_memory(self) -> bool:
+        """Whether Triton reads frames where they lie."""
+        return not self.triton or self.triton_shares_memory

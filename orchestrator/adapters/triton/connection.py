@@ -84,9 +84,11 @@ class Connection:
             answer = await self._stub.ModelReady(service_pb2.ModelReadyRequest(name=model), timeout=_CONTROL_TIMEOUT_S)
         return bool(answer.ready)
 
-    async def load(self, model: str, timeout_s: float) -> None:
-        """Load ``model``; a loaded one stays as it is."""
+    async def load(self, model: str, timeout_s: float, config: str = "") -> None:
+        """Load ``model``, with ``config`` (JSON) in place of its own; one that is loaded so already stays as it is."""
         request = service_pb2.RepositoryModelLoadRequest(model_name=model)
+        if config:
+            request.parameters["config"].string_param = config
         with _typed():
             await self._stub.RepositoryModelLoad(request, metadata=self._endpoint.header, timeout=timeout_s)
 
@@ -106,6 +108,25 @@ class Connection:
         with _typed():
             answer = await self._stub.ModelConfig(request, metadata=self._endpoint.header, timeout=_CONTROL_TIMEOUT_S)
         return contract.from_config(answer.config, max(metadata.versions, key=int))
+
+    async def regions(self) -> list[str]:
+        """Names of the shared memory that the server has mapped."""
+        request = service_pb2.SystemSharedMemoryStatusRequest()
+        with _typed():
+            answer = await self._stub.SystemSharedMemoryStatus(
+                request, metadata=self._endpoint.header, timeout=_CONTROL_TIMEOUT_S
+            )
+        return list(answer.regions)
+
+    async def unregister(self, name: str, *, on_gpu: bool) -> None:
+        """Have the server let go of the arena ``name``, and of its memory on a GPU; nothing happens where it has neither."""
+        metadata, timeout = self._endpoint.header, _CONTROL_TIMEOUT_S
+        here = service_pb2.SystemSharedMemoryUnregisterRequest(name=name)
+        there = service_pb2.CudaSharedMemoryUnregisterRequest(name=f"{name}{GPU_SUFFIX}")
+        with _typed():
+            await self._stub.SystemSharedMemoryUnregister(here, metadata=metadata, timeout=timeout)
+            if on_gpu:
+                await self._stub.CudaSharedMemoryUnregister(there, metadata=metadata, timeout=timeout)
 
     async def register(self, arena: Arena) -> None:
         """Let the server map ``arena``, under its own name, and its memory on a GPU."""

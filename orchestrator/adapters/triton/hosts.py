@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -11,7 +12,8 @@ import grpc
 import structlog
 
 from orchestrator.adapters.frames.arena import Arena
-from orchestrator.adapters.triton import distribution
+from orchestrator.adapters.frames.shm import SHM
+from orchestrator.adapters.triton import distribution, placement
 from orchestrator.adapters.triton.connection import Connection
 from orchestrator.adapters.triton.server import Endpoint, TritonServer
 from orchestrator.adapters.triton.stubs import Stub, StubWatch, bury
@@ -52,10 +54,14 @@ class Host(Protocol):
 
 
 class EmbeddedHost:
-    """A ``tritonserver`` of our own. ``arenas`` are registered with every server that is started."""
+    """A ``tritonserver`` of our own. ``arenas`` are registered with every server that is started. ``gpu``: number of the GPU on which
+    the models run, else where their configs say.
+    """
 
-    def __init__(self, repository: Path, arenas: Sequence[Arena], cache: Path | None = None) -> None:
-        self._repository, self._arenas, self._cache = repository, arenas, cache
+    def __init__(
+        self, repository: Path, arenas: Sequence[Arena], cache: Path | None = None, gpu: int | None = None
+    ) -> None:
+        self._repository, self._arenas, self._cache, self._gpu = repository, arenas, cache, gpu
         self._distribution: distribution.Distribution | None = None
         self._server: TritonServer | None = None
         self._stubs: StubWatch | None = None
@@ -99,7 +105,8 @@ class EmbeddedHost:
 
     async def load(self, connection: Connection, model: str, timeout_s: float) -> None:
         """See ``Host``."""
-        await connection.load(model, timeout_s)
+        config = "" if self._gpu is None else placement.on_gpu(self._repository, model, self._gpu)
+        await connection.load(model, timeout_s, config)
         if self._stubs:
             self._stubs.discover()
 
@@ -142,14 +149,16 @@ class EmbeddedHost:
 
 
 class RemoteHost:
-    """A Triton that someone else runs at ``address`` (``host:port``), and whose models they load.
+    """A Triton that someone else runs at ``address`` (``host:port``), and whose models they load. ``arenas`` are registered with it, where
+    it runs on this host and may map our memory; ``header`` opens its restricted APIs.
 
     To stop it is to turn away from it, and to start it again to look for it anew: only its operator can mend it.
     """
 
-    def __init__(self, address: str) -> None:
-        self._endpoint = Endpoint(address)
+    def __init__(self, address: str, arenas: Sequence[Arena] = (), header: Sequence[tuple[str, str]] = ()) -> None:
+        self._endpoint, self._arenas = Endpoint(address, tuple(header)), arenas
         self._left = asyncio.Event()
+        self._registered = False
 
     async def start(self, on_stub_death: Callable[[str], None]) -> Endpoint:
         """See ``Host``."""
@@ -157,7 +166,16 @@ class RemoteHost:
         return self._endpoint
 
     async def prepare(self, connection: Connection) -> None:
-        """See ``Host``."""
+        """See ``Host``. What services that are gone have left registered there is let go."""
+        if not self._arenas:
+            return
+        for name in await connection.regions():
+            if name.startswith("reelsift-") and not (SHM / name).exists():
+                await connection.unregister(name, on_gpu=True)
+        for arena in self._arenas:
+            await connection.unregister(arena.name, on_gpu=arena.gpu is not None)  # of an earlier connection
+            await connection.register(arena)
+        self._registered = True
 
     async def load(self, connection: Connection, model: str, timeout_s: float) -> None:
         """Wait until the remote Triton says that ``model`` is ready."""
@@ -175,7 +193,14 @@ class RemoteHost:
         await self._left.wait()
 
     async def stop(self) -> None:
-        """See ``Host``."""
+        """See ``Host``. It lets go of our memory, if it is there to be told."""
+        if self._registered:
+            self._registered = False
+            connection = Connection(self._endpoint)
+            with suppress(grpc.RpcError):
+                for arena in self._arenas:
+                    await connection.unregister(arena.name, on_gpu=arena.gpu is not None)
+            await connection.close()
         self._left.set()
 
 

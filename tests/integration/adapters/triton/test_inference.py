@@ -2,12 +2,14 @@
 
 import asyncio
 import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import structlog
 
+from orchestrator.adapters.triton import placement
 from orchestrator.adapters.triton.connection import Connection
 from orchestrator.adapters.triton.transport import Call, InlineTransport
 from orchestrator.errors import InferenceUnavailable, InternalError
@@ -141,6 +143,20 @@ async def test_a_setting_that_is_not_honoured_fails_at_load(repository: Path, co
         assert says not in str(caught.value)  # native words stay in the log
         assert any(says in str(line.get("error")) for line in logs)
         await stack.right_answer()  # and harms no other
+
+
+async def test_a_model_is_loaded_with_another_config(stack: Stack, repository: Path):
+    """As for a GPU, but that there is none: its instances stay on the CPU, and there are three."""
+    placed = json.loads(placement.on_gpu(repository, "two", 0))
+    placed["instance_group"] = [{"count": 3, "kind": "KIND_CPU"}]
+    connection = Connection(stack.server.endpoint)
+    try:
+        await connection.load("two", 20.0, json.dumps(placed))
+        assert (await connection.contract("two")).instances == 3
+    finally:
+        await connection.close()
+    await stack.inference.ready(["two"])
+    await stack.right_answer("two")
 
 
 async def test_a_model_that_does_not_exist_fails(stack: Stack):

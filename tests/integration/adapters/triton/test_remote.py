@@ -9,11 +9,12 @@ import grpc
 import numpy as np
 import pytest
 
+from orchestrator.adapters.frames.arena import Arena
 from orchestrator.adapters.triton.client import TritonInference
 from orchestrator.adapters.triton.connection import Connection
 from orchestrator.adapters.triton.hosts import RemoteHost
 from orchestrator.adapters.triton.supervisor import Patience, Supervisor
-from orchestrator.adapters.triton.transport import InlineTransport
+from orchestrator.adapters.triton.transport import InlineTransport, SharedMemoryTransport
 from orchestrator.errors import InferenceUnavailable, InternalError
 from tests.integration.adapters.triton.conftest import BATCH, SIDE, Stack, kill, running
 
@@ -138,3 +139,54 @@ async def test_a_dead_stub_over_there_is_waited_for(remote: TritonInference, sta
         kill(stub.pid)
     outputs = await remote.infer("one", {"image": PIXELS})
     np.testing.assert_array_equal(outputs["sums"], PIXELS.sum((1, 2), dtype=np.float32))
+
+
+@pytest.fixture
+async def sharing(stack: Stack, repository: Path) -> AsyncIterator[tuple[TritonInference, Arena, Connection]]:
+    """The same server, which may map our memory: a service of its own, with arenas of its own."""
+    with Arena(1 << 20) as arena, Arena(1 << 20) as scratch:
+        transport = SharedMemoryTransport(scratch)
+        host = RemoteHost(stack.server.endpoint.target, [arena, scratch], stack.server.endpoint.header)
+        supervisor = Supervisor(host, transport, repository, Patience(load_s=2, heal_s=8, probe_period_s=0.5))
+        await supervisor.start()
+        inference = TritonInference(supervisor, transport)
+        await inference.ready(["one"])
+        watching = Connection(stack.server.endpoint)
+        assert {arena.name, scratch.name} <= set(await watching.regions())
+        yield inference, arena, watching
+        await supervisor.stop()
+        assert not {arena.name, scratch.name} & set(await watching.regions()), "it lets go of our memory"
+        await watching.close()
+
+
+async def test_on_one_host_no_pixel_is_copied(
+    sharing: tuple[TritonInference, Arena, Connection], monkeypatch: pytest.MonkeyPatch
+):
+    inference, arena, _ = sharing
+    sizes = []
+    plain = Connection.infer
+
+    async def spied(self, request):
+        sizes.append(request.ByteSize())
+        return await plain(self, request)
+
+    monkeypatch.setattr(Connection, "infer", spied)
+    with await arena.allocate(PIXELS.nbytes) as slot:
+        slot.array(PIXELS.shape)[...] = PIXELS
+        outputs = await inference.infer("one", {"image": slot})
+    np.testing.assert_array_equal(outputs["sums"], PIXELS.sum((1, 2), dtype=np.float32))
+    assert max(sizes) < 1000
+
+
+async def test_what_the_dead_left_registered_is_let_go(
+    sharing: tuple[TritonInference, Arena, Connection], stack: Stack, repository: Path
+):
+    _, arena, watching = sharing
+    dead = Arena(4096)
+    await watching.register(dead)
+    dead.close()
+    assert dead.name in await watching.regions()
+    await RemoteHost(stack.server.endpoint.target, [arena]).prepare(watching)
+    known = await watching.regions()
+    assert dead.name not in known
+    assert arena.name in known

@@ -1,4 +1,4 @@
-"""A NumPy array as a DLPack capsule.
+"""A NumPy array as a DLPack capsule, and what lies behind another's.
 
 Triton's ``Tensor.from_dlpack`` calls ``__dlpack__(stream=None)`` in a way that NumPy 2 answers with a logged
 traceback; a bare capsule is taken as it is. The structures are those of ``dlpack.h``, version 0.x (unversioned
@@ -51,6 +51,11 @@ _new_capsule.restype = ctypes.py_object
 _new_capsule.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
 
 
+_pointer = ctypes.pythonapi.PyCapsule_GetPointer
+_pointer.restype = ctypes.c_void_p
+_pointer.argtypes = [ctypes.py_object, ctypes.c_char_p]
+
+
 def _release(managed: Any) -> None:
     _alive.pop(ctypes.addressof(managed.contents), None)
 
@@ -76,3 +81,14 @@ def capsule(array: NDArray[Any]) -> Any:
     address = ctypes.addressof(managed)
     _alive[address] = (managed, array, shape)
     return _new_capsule(address, b"dltensor", None)
+
+
+def facts(capsule: Any) -> tuple[int, int, int, tuple[int, ...], tuple[int, ...] | None, int, int]:
+    """Of the tensor in a capsule, which stays its owner: device type and number, address, shape, strides in elements (``None``: dense),
+    type code and bits. Raises ``ValueError`` for a capsule that has been consumed.
+    """
+    tensor = ctypes.cast(_pointer(capsule, b"dltensor"), ctypes.POINTER(_Managed)).contents.tensor
+    shape = tuple(tensor.shape[: tensor.ndim])
+    strides = tuple(tensor.strides[: tensor.ndim]) if tensor.strides else None
+    address = (tensor.data or 0) + tensor.byte_offset
+    return tensor.device.type, tensor.device.id, address, shape, strides, tensor.dtype.code, tensor.dtype.bits

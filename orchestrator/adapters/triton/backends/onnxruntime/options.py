@@ -61,6 +61,7 @@ def parse(config: Mapping[str, Any], kind: str, device: int) -> Options:
         raise ConfigError(f"execution_mode is 0 (sequential) or 1 (parallel), got {execution_mode!r}")
     memory_arena = _flag("enable_mem_arena", given.pop("enable_mem_arena", "1"))
     memory_pattern = _flag("enable_mem_pattern", given.pop("enable_mem_pattern", "1"))
+    given.pop("FORCE_CPU_ONLY_INPUT_TENSORS", None)  # Triton's own: where inputs lie
     if given:
         raise ConfigError(f"parameters that this backend does not honour: {', '.join(sorted(given))}")
     if numbers["intra_op_thread_count"] != 1:

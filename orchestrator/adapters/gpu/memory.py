@@ -38,12 +38,18 @@ class CudaMemory:
         """Raises ``CudaMissing`` and ``CudaError``."""
         self._context = _Context(ordinal)
         self.ordinal, self.nbytes = ordinal, nbytes
-        pointer = ctypes.c_uint64()
-        with self._context:
-            _call("cuMemAlloc_v2", ctypes.byref(pointer), ctypes.c_size_t(nbytes))
-            self._pointer: ctypes.c_uint64 | None = pointer
-            handle = _IpcHandle()
-            _call("cuIpcGetMemHandle", ctypes.byref(handle), pointer)
+        pointer, handle = ctypes.c_uint64(), _IpcHandle()
+        try:
+            with self._context:
+                _call("cuMemAlloc_v2", ctypes.byref(pointer), ctypes.c_size_t(nbytes))
+                _call("cuIpcGetMemHandle", ctypes.byref(handle), pointer)
+        except CudaError:
+            with self._context:
+                if pointer.value:
+                    _call("cuMemFree_v2", pointer)
+            self._context.release()
+            raise
+        self._pointer: ctypes.c_uint64 | None = pointer
         self.handle = bytes(handle)
 
     @classmethod

@@ -16,6 +16,8 @@ import sys
 import threading
 from collections.abc import Callable
 
+import structlog
+
 from orchestrator.adapters.decoders import sandbox
 from orchestrator.adapters.decoders.job import decode_tap
 from orchestrator.adapters.decoders.wire import Message, encode, receive_with_descriptors
@@ -32,6 +34,9 @@ def main(socket_fd: int, ordinal: int, open_device: OpenDevice) -> None:
     """Serve sessions; returns when the service has closed the socket."""
     sandbox.die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    structlog.configure(
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr)
+    )  # what is printed is NVDEC's: see nvdec.Output
     channel = socket.socket(fileno=socket_fd)
     data, descriptors = receive_with_descriptors(channel, 1)
     if not data:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ctypes.util
+import importlib.util
 import os
 import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -118,16 +119,19 @@ def _python(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=PROBE_SECONDS, check=False)
 
 
-def graphics() -> Check:
-    """Whether an NVIDIA GPU could be used; a CPU is enough."""
-    found = []
+def graphics(packages: Sequence[str] = (), loads: Callable[[str], bool] | None = None) -> Check:
+    """Whether an NVIDIA GPU could be used, which takes ``packages``; a CPU is enough."""
+    found, loads = [], loads or _loads
     for name, library in (("CUDA driver", "libcuda.so.1"), ("NVDEC", "libnvcuvid.so.1")):
-        if _loads(library):
+        if loads(library):
             found.append(name)
     if not found:
         return Check("GPU", State.INFO, "none; everything runs on the CPU")
     devices = ", ".join(_devices()) or "no device listed"
-    return Check("GPU", State.INFO, f"{' and '.join(found)}: {devices}")
+    line = f"{' and '.join(found)}: {devices}"
+    if lacking := [name for name in packages if importlib.util.find_spec(name) is None]:
+        return Check("GPU", State.WARN, f"{line}; not used without {', '.join(lacking)}", "pip install 'reelsift[gpu]'")
+    return Check("GPU", State.INFO, line)
 
 
 def _loads(library: str, load: Callable[[str], object] = ctypes.CDLL) -> bool:

@@ -20,6 +20,7 @@ import platformdirs
 
 from orchestrator.adapters.decoders.forking import ForkServer
 from orchestrator.adapters.decoders.workers import Worker, WorkerDied
+from orchestrator.adapters.gpu.opening import PACKAGES
 from orchestrator.adapters.sources.profiles import load_profiles
 from orchestrator.adapters.triton import distribution, libpython
 from orchestrator.analyzers.registry import select
@@ -48,7 +49,7 @@ def examine(settings: Settings, *, fetch: bool = False) -> list[Check]:
         checks.disk("disk, cache", cache, GIB // 2, "free space there, or point XDG_CACHE_HOME elsewhere"),
         checks.disk("disk, uploads", spool, GIB, "free space there, or point REELSIFT_SPOOL_DIR elsewhere"),
         checks.open_files(),
-        checks.graphics(),
+        checks.graphics(PACKAGES),
     ]
 
 

@@ -15,6 +15,7 @@ from orchestrator.adapters.gpu import nvdec
 from orchestrator.adapters.gpu.device import HardwareDecoder, mapped
 from orchestrator.adapters.gpu.memory import current_context, open_memory
 from orchestrator.adapters.gpu.wire import Stream
+from orchestrator.errors import SetupError
 
 MOST_IDLE = 16  # decoders kept for the next who wants the like: making one takes some 100 ms
 _MOST_KINDS = 64
@@ -35,7 +36,11 @@ class CudaDevice:
 
     @classmethod
     def open(cls, ordinal: int, arena_fd: int, nbytes: int, handle: bytes) -> CudaDevice:
-        """The GPU, its part of the arena by the handle of its memory, and the part in host memory by its descriptor."""
+        """The GPU, its part of the arena by the handle of its memory, and the part in host memory by its descriptor. Raises
+        ``SetupError`` where torch has no GPU, and what the library raises.
+        """
+        if not torch.cuda.is_available():
+            raise SetupError(f"torch {torch.__version__} finds no GPU: is it a build for CUDA?")
         torch.cuda.set_device(ordinal)
         torch.cuda.init()
         torch.zeros(1, device="cuda")  # makes the context

@@ -55,6 +55,13 @@ def test_this_machine_locks_a_decoder() -> None:
     assert checks.sandbox().state is State.OK
 
 
+def test_a_gpu_that_is_not_used_for_want_of_packages() -> None:
+    assert checks.graphics(("no_such_package",), lambda library: False).state is State.INFO
+    found = checks.graphics(("no_such_package", "json"), lambda library: True)
+    assert (found.state, found.found.endswith("not used without no_such_package")) == (State.WARN, True)
+    assert checks.graphics(("json",), lambda library: True).state is State.INFO
+
+
 def test_a_remote_triton() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]

@@ -19,6 +19,7 @@ from orchestrator.analyzers.batch import PictureBatch
 from orchestrator.core.frames import Tap
 from orchestrator.core.media import MediaInfo
 from orchestrator.core.results import At, Thumbnail, Value
+from orchestrator.core.sampling import Sampling
 from orchestrator.core.segmenting import PlannedSegment
 
 T = TypeVar("T")
@@ -100,16 +101,19 @@ class SampledOptions:
     """Options that every sampling analyzer has.
 
     ``fps``: pictures per second of media, 0 = every frame. ``reuse``: share the answer of a near-duplicate picture.
+    ``keyframes``: of the frames only those at which the video can be entered, so that hardly anything is decoded; a segment may
+    then have none.
     """
 
     fps: float = 1.0
     reuse: bool = True
+    keyframes: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.fps <= 240:
             raise ValueError(f"fps is 0 (every frame) to 240, got {self.fps}")
 
     @property
-    def rate(self) -> Fraction | None:
-        """Exact rate for a ``Sampling``."""
-        return Fraction(self.fps).limit_denominator(1000) if self.fps else None
+    def sampling(self) -> Sampling:
+        """Which frames these are, exactly."""
+        return Sampling(Fraction(self.fps).limit_denominator(1000) if self.fps else None, self.keyframes)

@@ -16,7 +16,6 @@ from orchestrator.core.frames import Tap
 from orchestrator.core.media import MediaInfo
 from orchestrator.core.results import Box, FaceSighting
 from orchestrator.core.results import Faces as FacesValue
-from orchestrator.core.sampling import Sampling
 from orchestrator.core.segmenting import PlannedSegment
 
 DETECTOR_SIDE = 256
@@ -52,7 +51,7 @@ class Faces:
     def __init__(self, options: Options) -> None:
         self.options = options
         self._content = (LARGE.width, LARGE.height)
-        self.tap: Tap = large_tap(Sampling(options.rate), options.reuse)
+        self.tap: Tap = large_tap(options.sampling, options.reuse)
 
     def open(self, media: MediaInfo) -> None:
         """Learn how much of the view the picture fills."""

@@ -11,7 +11,6 @@ from orchestrator.analyzers.pictures import encode_jpeg, sharpness
 from orchestrator.core.frames import Fit, Tap, View
 from orchestrator.core.media import MediaInfo
 from orchestrator.core.results import Thumbnail
-from orchestrator.core.sampling import Sampling
 from orchestrator.core.segmenting import PlannedSegment
 
 VIEW = View(480, 270, Fit.LETTERBOX)
@@ -45,7 +44,7 @@ class Keyframe:
     def __init__(self, options: Options) -> None:
         self.options = options
         self._width, self._height = VIEW.width, VIEW.height
-        self.tap = Tap(VIEW, Sampling(options.rate), 4, options.reuse, host=True)
+        self.tap = Tap(VIEW, options.sampling, 4, options.reuse, host=True)
 
     def open(self, media: MediaInfo) -> None:
         """Learn how much of the view the picture fills."""

@@ -14,7 +14,6 @@ from orchestrator.analyzers.batch import PictureBatch
 from orchestrator.core.frames import Tap, View
 from orchestrator.core.media import MediaInfo
 from orchestrator.core.results import LabelScore
-from orchestrator.core.sampling import Sampling
 from orchestrator.core.segmenting import PlannedSegment
 
 VIEW = View(224, 224)
@@ -47,7 +46,7 @@ class Labels:
     def __init__(self, options: Options, names: Sequence[str]) -> None:
         self.options = options
         self._names = names
-        self.tap = Tap(VIEW, Sampling(options.rate), BATCH, options.reuse)
+        self.tap = Tap(VIEW, options.sampling, BATCH, options.reuse)
 
     def open(self, media: MediaInfo) -> None:
         """Nothing depends on the media."""

@@ -10,7 +10,6 @@ from orchestrator.analyzers.labels import BATCH, VIEW
 from orchestrator.core.frames import Tap
 from orchestrator.core.media import MediaInfo
 from orchestrator.core.results import Moderation as ModerationValue
-from orchestrator.core.sampling import Sampling
 from orchestrator.core.segmenting import PlannedSegment
 
 UNSAFE = "nsfw"
@@ -26,7 +25,7 @@ class Moderation:
     def __init__(self, options: SampledOptions, names: Sequence[str]) -> None:
         self.options = options
         self._unsafe = list(names).index(UNSAFE)
-        self.tap = Tap(VIEW, Sampling(options.rate), BATCH, options.reuse)
+        self.tap = Tap(VIEW, options.sampling, BATCH, options.reuse)
 
     def open(self, media: MediaInfo) -> None:
         """Nothing depends on the media."""

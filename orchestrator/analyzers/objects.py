@@ -18,7 +18,6 @@ from orchestrator.core.exact import decode_array, encode_array
 from orchestrator.core.frames import Tap, View
 from orchestrator.core.media import MediaInfo
 from orchestrator.core.results import At, ObjectTrack, TrackPoint
-from orchestrator.core.sampling import Sampling
 from orchestrator.core.segmenting import PlannedSegment
 
 VIEW = View(300, 300)
@@ -59,7 +58,7 @@ class Objects:
         self._memo: dict[str, object] = {}
         self._time_base = Fraction(1, 1000)
         self._tracker = Tracker(options.min_score, options.lost_seconds)
-        self.tap = Tap(VIEW, Sampling(options.rate), BATCH, options.reuse)
+        self.tap = Tap(VIEW, options.sampling, BATCH, options.reuse)
 
     def open(self, media: MediaInfo) -> None:
         """Learn the clock that the tracker's motion model runs on."""

@@ -13,7 +13,6 @@ from orchestrator.analyzers.labels import BATCH, VIEW
 from orchestrator.core.frames import Tap
 from orchestrator.core.media import MediaInfo
 from orchestrator.core.results import Similarity as SimilarityValue
-from orchestrator.core.sampling import Sampling
 from orchestrator.core.segmenting import PlannedSegment
 
 Vector = NDArray[np.float32]
@@ -28,7 +27,7 @@ class Similarity:
 
     def __init__(self, options: SampledOptions) -> None:
         self.options = options
-        self.tap = Tap(VIEW, Sampling(options.rate), BATCH, options.reuse)
+        self.tap = Tap(VIEW, options.sampling, BATCH, options.reuse)
 
     def open(self, media: MediaInfo) -> None:
         """Nothing depends on the media."""

@@ -17,7 +17,6 @@ from orchestrator.core.boxes import iou
 from orchestrator.core.frames import Tap
 from orchestrator.core.media import MediaInfo
 from orchestrator.core.results import Box, TextLine
-from orchestrator.core.sampling import Sampling
 from orchestrator.core.segmenting import PlannedSegment
 
 HEIGHT = 48  # of a straightened line, pixels
@@ -66,7 +65,7 @@ class Text:
         self.models: tuple[str, ...] = ("text_detection", "text_recognition")
         if options.orientation:
             self.models += ("text_orientation",)
-        self.tap: Tap = large_tap(Sampling(options.rate), options.reuse)
+        self.tap: Tap = large_tap(options.sampling, options.reuse)
 
     def open(self, media: MediaInfo) -> None:
         """Learn how much of the view the picture fills."""

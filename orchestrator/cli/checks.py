@@ -130,7 +130,12 @@ def graphics(packages: Sequence[str] = (), loads: Callable[[str], bool] | None =
     devices = ", ".join(_devices()) or "no device listed"
     line = f"{' and '.join(found)}: {devices}"
     if lacking := [name for name in packages if importlib.util.find_spec(name) is None]:
-        return Check("GPU", State.WARN, f"{line}; not used without {', '.join(lacking)}", "install the extra 'gpu': see README.md, On a GPU")
+        return Check(
+            "GPU",
+            State.WARN,
+            f"{line}; not used without {', '.join(lacking)}",
+            "install the extra 'gpu': see README.md, On a GPU",
+        )
     return Check("GPU", State.INFO, line)
 
 

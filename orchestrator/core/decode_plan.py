@@ -85,9 +85,10 @@ class Step:
 
 
 class Ticker:
-    """``Sampling.takes`` over rising pts, as one integer comparison per frame."""
+    """``Sampling.takes`` over rising pts (of keyframes, if it is for them), as one integer comparison per frame."""
 
     def __init__(self, sampling: Sampling, start_pts: int, time_base: Fraction) -> None:
+        self.keyframes = sampling.keyframes
         self._start = start_pts
         self._next = start_pts
         self._scale: tuple[int, int] | None = None
@@ -244,7 +245,7 @@ class Planner:
                 self._tickers = [Ticker(sampling, pts, self._time_base) for sampling in self._samplings]
             packet.index = self.frames
             for tap, ticker in enumerate(self._tickers):
-                if ticker.takes(pts):
+                if (packet.key or not ticker.keyframes) and ticker.takes(pts):
                     packet.taken |= 1 << tap
             if not unit.begun and self.frames >= self._begin:
                 self._begun = True

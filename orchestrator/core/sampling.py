@@ -5,6 +5,8 @@ one shown at or
 after it. One frame may answer several ticks (a slow source) and is then taken once. Nothing depends on where decoding
 began, so an analysis that resumes
 in the middle picks the same frames as one that ran through.
+
+Of ``keyframes`` alone a decoder needs nothing else: most of the video is then never decoded. Where they lie is the encoder's choice.
 """
 
 from __future__ import annotations
@@ -15,9 +17,12 @@ from fractions import Fraction
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """Every frame (``fps is None``) or the frames nearest after the ticks of ``fps`` frames per second."""
+    """Every frame (``fps is None``) or the frames nearest after the ticks of ``fps`` frames per second; of all frames, or of the
+    ``keyframes`` alone.
+    """
 
     fps: Fraction | None = None
+    keyframes: bool = False
 
     def __post_init__(self) -> None:
         if self.fps is not None and self.fps <= 0:
@@ -33,7 +38,7 @@ class Sampling:
 
     def takes(self, pts: int, previous_pts: int | None, start_pts: int, time_base: Fraction) -> bool:
         """Whether the frame at ``pts`` is taken, where ``previous_pts`` is the frame shown before it (``None`` for
-        the first).
+        the first). With ``keyframes`` both are keyframes.
         """
         if self.fps is None or previous_pts is None:
             return True

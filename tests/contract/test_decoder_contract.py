@@ -91,6 +91,38 @@ async def test_exact(decoder: ProcessDecoder, clips: Path, clip: Clip, taps: tup
     check(out, path, taps)
 
 
+@pytest.mark.parametrize(
+    "name", ["pyramid.mp4", "opengop.ts", "hevc-opengop.mkv", "fragmented.mp4", "vp9.webm", "mpeg2.mpg", "mjpeg.avi"]
+)
+async def test_keyframes_alone(decoder: ProcessDecoder, clips: Path, name: str) -> None:
+    """Those that the container names, exactly; of the rest nothing is decoded. At a rate, those that answer its ticks."""
+    path = clip_named(name).write(clips)
+    every = Tap(View(32, 24), Sampling(keyframes=True), 8)
+    slow = Tap(View(40, 40), Sampling(Fraction(1), keyframes=True), 4)
+    with av.open(str(path)) as media:
+        keys = sorted(packet.pts for packet in media.demux(video=0) if packet.is_keyframe and packet.size)
+    with PathSource(path, [clips]) as source:
+        out = await collect(decoder, source, every, slow)
+    real = truth(path, every.view)
+    assert out.pts == real.pts
+    assert [pts for _, pts, _, _ in out.rows[every]] == keys
+    for index, pts, pixels, _ in out.rows[every]:
+        assert real.pts[index] == pts
+        assert np.array_equal(pixels, real.pictures[index])  # type: ignore[arg-type]
+    before = [None, *keys[:-1]]
+    ticked = [
+        pts
+        for pts, last in zip(keys, before, strict=True)
+        if slow.sampling.takes(pts, last, real.pts[0], real.time_base)
+    ]
+    assert [pts for _, pts, _, _ in out.rows[slow]] == ticked
+    assert out.finished is not None
+    ledger = out.finished.ledger
+    assert (ledger.source, ledger.expected, ledger.decoded) == (len(real.pts), len(keys), len(keys))
+    assert ledger.skipped == len(real.pts) - len(keys)
+    assert not out.finished.partial
+
+
 async def test_facts_of_the_media(decoder: ProcessDecoder, clips: Path) -> None:
     path = clip_named("tenbit.mp4").write(clips)
     with PathSource(path, [clips]) as source:

@@ -282,9 +282,9 @@ class Engine:
         """How many of the absent frames some tap would take, were they shown at the last frame's pace."""
         if not absent:
             return 0
-        rates = [tap.sampling.fps for tap in self._job.taps]
+        rates = [tap.sampling.fps for tap in self._job.taps if not tap.sampling.keyframes]
         taken = [absent if fps is None else min(absent, int(absent * step * opened.time_base * fps)) for fps in rates]
-        return max(taken)
+        return max(taken, default=0)
 
     # --- a decoding thread ---
 

@@ -75,17 +75,18 @@ def decode_job(message: Message) -> Job:
 def encode_tap(tap: Tap) -> list[object]:
     """A tap as JSON values."""
     fps = None if tap.sampling.fps is None else [tap.sampling.fps.numerator, tap.sampling.fps.denominator]
-    return [tap.view.width, tap.view.height, tap.view.fit.value, fps, tap.batch, tap.reuse, tap.host]
+    view, keyframes = tap.view, tap.sampling.keyframes
+    return [view.width, view.height, view.fit.value, fps, keyframes, tap.batch, tap.reuse, tap.host]
 
 
 def decode_tap(fields: Sequence[object]) -> Tap:
     """A tap out of them."""
-    width, height, fit, fps, batch, reuse, host = fields
+    width, height, fit, fps, keyframes, batch, reuse, host = fields
     assert isinstance(width, int)
     assert isinstance(height, int)
     assert isinstance(batch, int)
     rate = Fraction(*fps) if isinstance(fps, list) else None
-    return Tap(View(width, height, Fit(fit)), Sampling(rate), batch, bool(reuse), bool(host))
+    return Tap(View(width, height, Fit(fit)), Sampling(rate, bool(keyframes)), batch, bool(reuse), bool(host))
 
 
 def _tuples(lists: Sequence[Sequence[int]]) -> tuple[tuple[int, ...], ...]:

@@ -111,6 +111,8 @@ class SessionState:
             return False
         start, base = self.pts[0], self.media.time_base
         for tap in self._taps:
+            if tap.sampling.keyframes:
+                continue  # which frames these are went with the worker
             ticker = Ticker(tap.sampling, start, base)
             if index:
                 ticker.takes(self.pts[index - 1])

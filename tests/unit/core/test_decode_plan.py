@@ -62,7 +62,10 @@ def streams(draw: st.DrawFn) -> list[Coded]:
 
 
 samplings = st.lists(
-    st.one_of(st.just(EVERY_FRAME), st.builds(Sampling, st.fractions(Fraction(1, 10), 40, max_denominator=100))),
+    st.one_of(
+        st.just(EVERY_FRAME),
+        st.builds(Sampling, st.none() | st.fractions(Fraction(1, 10), 40, max_denominator=100), st.booleans()),
+    ),
     min_size=1,
     max_size=3,
     unique=True,
@@ -83,13 +86,15 @@ def plan(stream: list[Coded], taps: list[Sampling], flush_every: int = 0, begin:
 
 def wanted_by_brute_force(stream: list[Coded], taps: list[Sampling]) -> dict[int, int]:
     """Index of each frame that some tap takes, to the taps' bits."""
-    shown = sorted(coded.pts for coded in stream)
-    out = {}
-    for index, pts in enumerate(shown):
-        before = shown[index - 1] if index else None
-        bits = sum(tap.takes(pts, before, shown[0], BASE) << number for number, tap in enumerate(taps))
-        if bits:
-            out[index] = bits
+    shown = sorted((coded.pts, coded.key) for coded in stream)
+    out: dict[int, int] = {}
+    for number, tap in enumerate(taps):
+        before = None
+        for index, (pts, key) in enumerate(shown):
+            if key or not tap.keyframes:
+                if tap.takes(pts, before, shown[0][0], BASE):
+                    out[index] = out.get(index, 0) | 1 << number
+                before = pts
     return out
 
 

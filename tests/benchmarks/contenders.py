@@ -44,6 +44,7 @@ class Contenders:
         for fps in (0, 5, 2):
             service.write_profile(self.profiles, f"labels{fps}", fps)
         service.write_profile(self.profiles, "windows", 2, window=2.0)
+        service.write_profile(self.profiles, "shreds", 0, window=1.0, keyframes=True)
 
     def __enter__(self) -> Contenders:
         return self
@@ -78,7 +79,7 @@ class Contenders:
 
     async def analyze(self, clip: Path, profile: str, *, triton: bool = True) -> Analysed:
         """One analysis by a warm server."""
-        server = await self.service(clip, profile, triton=triton)
+        server = await self.service(profile, triton=triton)
         with Others() as others:
             analysed = await server.analyze(clip, profile)
         self.others.append(others.cores)
@@ -86,17 +87,27 @@ class Contenders:
 
     async def first_segment(self, clip: Path) -> float:
         """Seconds to the first segment of two seconds, labels at 2 fps, by a warm server."""
-        server = await self.service(clip, "windows")
+        server = await self.service("windows")
         return await server.first_segment(clip, "windows")
 
-    async def service(self, clip: Path, profile: str, *, triton: bool = True) -> Service:
-        """A running server that has analysed a short clip with ``profile`` once."""
-        name = "triton" if triton else "plain"
+    def bare_server(self, messages: bytes) -> Service:
+        """A server that has these messages and nothing else to do."""
+        file, address = self.folder / "messages", f"unix:{self.folder}/bare.sock"
+        file.write_bytes(messages)
+        command = [sys.executable, "-m", "tests.benchmarks.bare_server", address, str(file)]
+        return self._stack.enter_context(service.running(command, address, self.folder / "bare.log"))
+
+    async def service(self, profile: str, *, triton: bool = True, streams: int = 0) -> Service:
+        """A running server that has analysed a short clip with ``profile`` once; with ``streams`` analyses at once, if not as many as by
+        default.
+        """
+        name = f"wide{streams}" if streams else "triton" if triton else "plain"
         if name not in self._services:
             address = f"unix:{self.folder}/{name}.sock"
             make = service.serve_command if triton else service.without_triton_command
-            running = service.running(make(address, self.profiles, self.folder), address, self.folder / f"{name}.log")
-            self._services[name] = self._stack.enter_context(running)
+            command, log = make(address, self.profiles, self.folder), self.folder / f"{name}.log"
+            settings = {"REELSIFT_MAX_RUNNING": str(streams)} if streams else {}
+            self._services[name] = self._stack.enter_context(service.running(command, address, log, settings))
         warmed = f"{name} {profile}"
         if warmed not in self._services:
             await self._services[name].analyze(self.folder / "warm.mp4", profile)

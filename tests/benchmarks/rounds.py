@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import statistics
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.benchmarks import footage, service
+from tests.benchmarks import bare_server, footage, service, streams
 from tests.benchmarks.contenders import Contenders, script
 from tests.benchmarks.figures import Figures, Run, at_least, at_most, share_of_what_was_left
+from tests.benchmarks.memory import Peak
 
 FIRST_REPEATS = 5
+LONG = 5  # minutes of a clip that is long enough for rates
+STREAMS = 8  # side by side
+UPLOADED = 512 << 20
 # The goal over LitServe holds for the better of its two forms.
 PEERS = {
     "naive": ("naive script", at_least(1.9)),
@@ -56,6 +62,10 @@ class Bench:
         self._plan, self._contenders, self._say = plan, contenders, say
         self._folder = contenders.folder
         self.cases: list[Case] = []
+        self._log: tuple[str, service.Service] | None = (
+            None  # an analysis of many segments, and a bare server of its messages
+        )
+        self._sink: service.Service | None = None
 
     def prepare(self) -> None:
         """Build the clips, long enough for runs of the length asked for on this machine."""
@@ -76,12 +86,17 @@ class Bench:
                 times = footage.loops_for(seconds, cpu / service.cores())
                 clip = self._folder / f"{size}-{fps}.mp4"
                 self.cases.append(Case(size, clip, footage.loop(source, times, clip), fps))
-        if self._plan.wants("P5"):
+        if self._plan.wants("P5", "P6", "P7", "P9"):
             light = footage.base(footage.LIGHT)
-            for minutes in (1, 60):
+            for minutes in (1, LONG, 60):
                 footage.loop(light, -(-minutes * 60 * footage.RATE // (7 * footage.GOP)), self._minutes(minutes))
-        if self._plan.wants("P13"):
+        if self._plan.wants("P10"):
+            street = footage.base(footage.STREET_720)
+            cpu = script("bare", "decode", street, 2)["cpu"]
+            footage.loop(street, footage.loops_for(self._plan.seconds, cpu), self._folder / "sparse.mp4")
+        if self._plan.wants("P7", "P13"):
             footage.loop(footage.busy_base(self._folder), self._loops(602), self._folder / "busy.mp4")
+        if self._plan.wants("P13"):
             footage.loop(footage.base(footage.CALM), self._loops(264), self._folder / "calm.mp4")
 
     async def round(self, number: int, figures: Figures) -> None:
@@ -90,6 +105,16 @@ class Bench:
             await self._throughput(case, number, figures)
         if self._plan.wants("P5"):
             await self._first_segment(number, figures)
+        if self._plan.wants("P6"):
+            await self._memory(number, figures)
+        if self._plan.wants("P7"):
+            await self._results(number, figures)
+        if self._plan.wants("P8"):
+            await self._uploads(number, figures)
+        if self._plan.wants("P9"):
+            await self._side_by_side(figures)
+        if self._plan.wants("P10"):
+            self._sparse(number, figures)
         if self._plan.wants("P13"):
             await self._realtime(figures)
 
@@ -131,6 +156,101 @@ class Bench:
         )
         figures.add("P5", "first segment, 60 min / 1 min clip", case, long / short, at_most(1.1))
         figures.add("P5", "bare cost of the first segment", case, bare * 1e3, unit="ms")
+
+    async def _memory(self, number: int, figures: Figures) -> None:
+        server = await self._contenders.service("labels2")
+        peaks: dict[int, Peak] = {}
+        for minutes in (1, 60) if number % 2 else (60, 1):
+            with Peak(server.pid) as peaks[minutes]:
+                await server.analyze(self._minutes(minutes), "labels2")
+        self._say(f"peak memory: {peaks[1].whole >> 20} MiB for a minute, {peaks[60].whole >> 20} for an hour")
+        case = "720p, 2 fps"
+        figures.add("P6", "peak memory, 60 min / 1 min clip", case, peaks[60].whole / peaks[1].whole, at_most(1.05))
+        worker = max(peak.worker for peak in peaks.values()) / 1e6
+        figures.add("P6", "peak of a decode worker", case, worker, at_most(350), "MB")
+        figures.add(
+            "P6", "peak of all processes, shared pages counted for each", case, peaks[60].whole / 1e6, unit="MB"
+        )
+
+    async def _results(self, number: int, figures: Figures) -> None:
+        """An ended analysis of many segments, read by the same client from our server and from a bare one."""
+        contenders = self._contenders
+        server = await contenders.service("shreds")
+        if self._log is None:
+            analysed = await server.analyze(self._minutes(60), "shreds")
+            _, messages = await streams.watch(server.address, server.pid, analysed.id)
+            self._log = analysed.id, contenders.bare_server(bare_server.pack(messages))
+        analysis, bare = self._log
+        runs: dict[str, streams.Streamed] = {}
+        for name, each in (("bare", bare), ("ours", server)) if number % 2 else (("ours", server), ("bare", bare)):
+            runs[name], _ = await streams.watch(each.address, each.pid, analysis)
+        job = await contenders.analyze(self._folder / "busy.mp4", "default")
+        share = job.messages * runs["ours"].cpu / runs["ours"].units / job.run.cpu
+        self._say(
+            f"results: {runs['ours'].rate:.0f} messages/s, bare {runs['bare'].rate:.0f}; {share:.2%} of a job's CPU"
+        )
+        case = f"{runs['ours'].units} messages"
+        figures.add("P7", "messages/s over bare grpc.aio", case, runs["ours"].rate / runs["bare"].rate, at_least(0.9))
+        figures.add("P7", "CPU of streaming, of an analysis' CPU", "default profile", share * 100, at_most(1), "%")
+        figures.add("P7", "messages/s of bare grpc.aio", case, runs["bare"].rate, unit="messages/s")
+
+    async def _uploads(self, number: int, figures: Figures) -> None:
+        server = await self._contenders.service("labels2")
+        if self._sink is None:
+            self._sink = self._contenders.bare_server(b"")
+        runs: dict[str, streams.Streamed] = {}
+        for name in ("bare", "ours") if number % 2 else ("ours", "bare"):
+            each = server if name == "ours" else self._sink
+            runs[name] = await streams.upload(each.address, each.pid, UPLOADED, create=name == "ours")
+        ours, bare = runs["ours"], runs["bare"]
+        self._say(
+            f"uploads: {ours.rate / 1e6:.0f} MB/s, bare {bare.rate / 1e6:.0f}; {ours.cpu / ours.units * 1e9:.2f} CPU s/GB"
+        )
+        figures.add("P8", "bytes/s over a bare client stream", "1 MB chunks", ours.rate / bare.rate, at_least(0.9))
+        figures.add("P8", "CPU of client and server", "1 MB chunks", ours.cpu / ours.units * 1e9, at_most(1), "s/GB")
+        figures.add("P8", "CPU of a bare client stream", "1 MB chunks", bare.cpu / bare.units * 1e9, unit="s/GB")
+
+    async def _side_by_side(self, figures: Figures) -> None:
+        wide = await self._contenders.service("labels2", streams=STREAMS)
+        clip = self._minutes(LONG)
+        alone = (await wide.analyze(clip, "labels2")).run
+        began = time.perf_counter()
+
+        async def one() -> tuple[Run, float]:
+            run = (await wide.analyze(clip, "labels2", calm=False)).run
+            return run, time.perf_counter() - began
+
+        ended = await asyncio.gather(*(one() for _ in range(STREAMS)))
+        walls = [wall for _, wall in ended]
+        rate = sum(run.frames for run, _ in ended) / max(walls)
+        self._say(
+            f"{STREAMS} streams: {rate:.1f} frames/s, one {alone.rate:.1f}; ended after {min(walls):.1f} to {max(walls):.1f} s"
+        )
+        case = f"{STREAMS} streams, 720p, 2 fps"
+        figures.add("P9", "last over first to end", case, max(walls) / min(walls), at_most(1.1))
+        figures.add("P9", "frames/s over one stream", case, rate / alone.rate, at_least(0.95))
+        server = await self._contenders.service("labels2")
+        short = (await server.analyze(self._minutes(1), "labels2")).run.wall
+        long = asyncio.create_task(server.first_segment(self._minutes(60), "labels2", stay=60.0))
+        await asyncio.sleep(3.0)
+        behind = (await server.analyze(self._minutes(1), "labels2", calm=False)).run.wall
+        long.cancel()
+        await asyncio.gather(long, return_exceptions=True)
+        self._say(f"1 min clip: {short:.1f} s alone, {behind:.1f} s behind an hour's")
+        figures.add(
+            "P9", "1 min clip behind a 60 min one, over its fair share", "720p, 2 fps", behind / (2 * short), at_most(2)
+        )
+
+    def _sparse(self, number: int, figures: Figures) -> None:
+        clip = self._folder / "sparse.mp4"
+        runs: dict[str, float] = {}
+        for what in ("all", "2", "keyframes") if number % 2 else ("keyframes", "2", "all"):
+            done = script("bare", "decode", clip, 2) if what == "all" else script("sparse", clip, what)
+            runs[what] = done["cpu"]
+            self._say(f"decoding alone, {what}: {done['cpu']:.2f} CPU s")
+        case = f"720p, GOP {footage.GOP}"
+        figures.add("P10", "CPU at 2 fps over decoding all", case, runs["2"] / runs["all"], at_most(0.75))
+        figures.add("P10", "CPU of keyframes over decoding all", case, runs["keyframes"] / runs["all"], at_most(0.15))
 
     async def _realtime(self, figures: Figures) -> None:
         for name, about in (("busy", "720p, cuts every 2 s"), ("calm", "720p, no cut")):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from orchestrator.api.client import AnalysisOptions, connect
 from tests.benchmarks.cpu import by_kind, settle, tree_cpu
@@ -21,15 +23,18 @@ STOP_SECONDS = 60.0
 ANALYSIS_SECONDS = 3600.0
 # Near-duplicates are looked at anew, or else frames of a loop would be answered without any work.
 PROFILE = "description = 'benchmark'\nmax_segment = {window}\n[analyzers.labels]\nfps = {fps}\nreuse = false\n"
+PROFILE += "keyframes = {keyframes}\n"
 
 
 @dataclass(frozen=True, slots=True)
 class Analysed:
-    """A finished analysis: frames that the model answered, media seconds, and CPU seconds by kind of process."""
+    """A finished analysis: frames that the model answered, media seconds, CPU seconds by kind of process, messages, and its id."""
 
     run: Run
     media_seconds: float
     kinds: dict[str, float]
+    messages: int = 0
+    id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +44,18 @@ class Service:
     pid: int
     address: str
 
-    async def analyze(self, clip: Path, profile: str) -> Analysed:
-        """Analyse ``clip``; time runs from the call to the last message."""
-        settle(self.pid)
-        frames, media_ns = 0, 0
+    async def analyze(self, clip: Path, profile: str, *, calm: bool = True) -> Analysed:
+        """Analyse ``clip``, once the server has come to rest if ``calm``; time runs from the call to the last message."""
+        if calm:
+            settle(self.pid)
+        frames, media_ns, messages, analysis = 0, 0, 0, ""
         kinds = by_kind(self.pid)
         async with connect(self.address) as client:
             wall, cpu = time.perf_counter(), tree_cpu(self.pid) + time.process_time()
             options = AnalysisOptions(profile=profile, timeout=ANALYSIS_SECONDS, ignore_known=True)
             async for response in client.analyze_path(str(clip), options):
+                messages += bool(response.sequence)
+                analysis = response.analysis_id
                 for annotation in response.segment.annotations:
                     if annotation.analyzer == "labels":
                         frames += annotation.frames_analyzed
@@ -58,10 +66,10 @@ class Service:
             wall, cpu = time.perf_counter() - wall, tree_cpu(self.pid) + time.process_time() - cpu
         used = {name: seconds - kinds.get(name, 0.0) for name, seconds in by_kind(self.pid).items()}
         used["client"] = max(0.0, cpu - sum(used.values()))
-        return Analysed(Run(frames, wall, cpu), media_ns / 1e9, used)
+        return Analysed(Run(frames, wall, cpu), media_ns / 1e9, used, messages, analysis)
 
-    async def first_segment(self, clip: Path, profile: str) -> float:
-        """Seconds from connecting to the first segment; the rest is cancelled."""
+    async def first_segment(self, clip: Path, profile: str, *, stay: float = 0.0) -> float:
+        """Seconds from connecting to the first segment; the rest is cancelled, after ``stay`` seconds."""
         settle(self.pid)
         async with connect(self.address) as client:
             began = time.perf_counter()
@@ -71,13 +79,16 @@ class Service:
             async with aclosing(client.analyze_path(str(clip), options)) as responses:
                 async for response in responses:
                     if response.HasField("segment"):
-                        return time.perf_counter() - began
+                        seconds = time.perf_counter() - began
+                        await asyncio.sleep(stay)
+                        return seconds
         raise RuntimeError("the analysis ended without a segment")
 
 
-def write_profile(folder: Path, name: str, fps: int, window: float = 10.0) -> str:
+def write_profile(folder: Path, name: str, fps: int, window: float = 10.0, *, keyframes: bool = False) -> str:
     """A profile that asks for labels alone; returns its name."""
-    (folder / f"{name}.toml").write_text(PROFILE.format(fps=fps, window=window))
+    text = PROFILE.format(fps=fps, window=window, keyframes=str(keyframes).lower())
+    (folder / f"{name}.toml").write_text(text)
     return name
 
 
@@ -93,10 +104,12 @@ def without_triton_command(address: str, profiles: Path, root: Path) -> list[str
 
 
 @contextmanager
-def running(command: Sequence[str], address: str, log_file: Path) -> Iterator[Service]:
+def running(
+    command: Sequence[str], address: str, log_file: Path, settings: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[Service]:
     """Start a server, wait until it takes calls, end it politely. Raises ``RuntimeError`` with the end of its log."""
     folder = tempfile.TemporaryDirectory(prefix="reelsift-bench-")
-    own = {"REELSIFT_DATA_DIR": folder.name, "REELSIFT_HTTP_LISTEN": ""}
+    own = {"REELSIFT_DATA_DIR": folder.name, "REELSIFT_HTTP_LISTEN": "", **settings}
     with log_file.open("wb") as log:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=os.environ | own)
     try:

@@ -6,7 +6,7 @@ TORCH := torch==2.13.0
 VIDEO ?=
 REPORT ?= report.html
 
-.PHONY: setup models demo test test-fast faults lint protos bench lock clean
+.PHONY: setup models demo test test-fast faults lint protos bench bench-gpu lock clean
 
 setup: .venv/.ready
 
@@ -53,6 +53,9 @@ protos: setup
 bench: models
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/bench.txt
 	$(BIN)/python -m tests.benchmarks
+
+bench-gpu: models
+	$(BIN)/python -m tests.benchmarks.gpu
 
 # Needs uv (any recent version) on PATH.
 lock:

@@ -84,6 +84,18 @@ class Service:
                         return seconds
         raise RuntimeError("the analysis ended without a segment")
 
+    async def pauses(self, clip: Path, profile: str) -> list[float]:
+        """Seconds before each segment of an analysis of ``clip``: since the call, then since the segment before."""
+        async with connect(self.address) as client:
+            options = AnalysisOptions(profile=profile, timeout=ANALYSIS_SECONDS, ignore_known=True)
+            last, found = time.perf_counter(), []
+            async for response in client.analyze_path(str(clip), options):
+                if response.HasField("segment"):
+                    now = time.perf_counter()
+                    found.append(now - last)
+                    last = now
+            return found
+
 
 def write_profile(folder: Path, name: str, fps: int, window: float = 10.0, *, keyframes: bool = False) -> str:
     """A profile that asks for labels alone; returns its name."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from orchestrator.core.frames import FrameBatch, Tap, View
 from orchestrator.core.sampling import EVERY_FRAME
 from orchestrator.core.segmenting import Boundary
-from orchestrator.core.shots import LAG, LEAD, Block, CutFinder, Gate, Thumbnails, Window
+from orchestrator.core.shots import LAG, LEAD, Block, CutFinder, Cuts, Gate, Thumbnails, Window
 from orchestrator.ports import Inference
 
 VIEW = View(48, 27)
@@ -28,16 +28,17 @@ Scores = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """``threshold``: score of a cut. ``gate_step``, ``gate_jump`` and ``gate_drift``: see ``core.shots.Gate``."""
+    """``threshold``: score of a cut. ``gate_step``, ``gate_jump``, ``gate_drift`` and ``gate_sure``: see ``core.shots.Gate``."""
 
     threshold: float = 0.5
     gate_step: float = 2.0
     gate_jump: float = 2.5
     gate_drift: float = 0.15
+    gate_sure: float = 20.0
 
 
 class Shots:
-    """TransNetV2 through the model ``shots``, behind a gate that spares quiet windows.
+    """TransNetV2 through the model ``shots``, behind a gate that spares windows which are quiet, or whose cuts are plain (they score 1).
 
     ``feed`` and ``finish`` are called in order; ``found`` is called with new cuts and the frame below which none can
     follow. ``state`` holds the windows whose scores have been handed on by then, and nothing of the later ones, which
@@ -46,20 +47,19 @@ class Shots:
 
     name = "shots"
     models = ("shots",)
-    revision = 1
+    revision = 2
     tap = Tap(VIEW, EVERY_FRAME, BATCH, host=True)
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        self._gate = Gate(options.gate_step, options.gate_jump, options.gate_drift)
+        self._gate = Gate(options.gate_step, options.gate_jump, options.gate_drift, options.gate_sure)
         self._cuts = CutFinder(options.threshold)
         self._thumbnails = _Thumbnails()
         self._next_block = Block(0)
-        self._pending: deque[tuple[Window, asyncio.Task[Scores] | None]] = deque()
+        self._pending: deque[tuple[Window, asyncio.Task[Scores] | Scores]] = deque()
         self._total: int | None = None  # frames of the media, once known
         self._found: Found = lambda cuts, settled: None
-        self.windows_inferred = 0
-        self.windows_quiet = 0
+        self.windows_inferred = self.windows_quiet = self.windows_plain = 0
 
     def state(self) -> Mapping[str, object]:
         """Everything that decides the cuts still to come, as JSON values; ``first`` is the first frame that the tap needs for it."""
@@ -94,32 +94,33 @@ class Shots:
 
     def cancel(self) -> None:
         """Drop what is in flight."""
-        for _, task in self._pending:
-            if task is not None:
-                task.cancel()
+        for task in self._tasks():
+            task.cancel()
 
     async def _run(self, inference: Inference, found: Found) -> None:
         """Start every window that is ready."""
         self._found = found
         while (block := self._next_block).ready(frames := len(self._thumbnails), self._total is not None):
             self._next_block = block.next
-            for window, needs_model in block.windows(frames, self._may_hold_a_cut):
-                task = None
-                if needs_model:
+            for window, cuts in block.windows(frames, self._judge):
+                if cuts is None:
                     self.windows_inferred += 1
                     shown = self._thumbnails.pick(window.indices(frames))
                     task = asyncio.ensure_future(self._infer(inference, shown))
                     # An answer waits for nobody, least of all for bytes of a stalled upload.
                     task.add_done_callback(lambda _: self._collect())
+                    self._pending.append((window, task))
                 else:
-                    self.windows_quiet += 1
-                self._pending.append((window, task))
+                    self.windows_quiet += not cuts
+                    self.windows_plain += bool(cuts)
+                    self._pending.append((window, window.scores(cuts)))
                 await self._wait(IN_FLIGHT)
             self._thumbnails.forget(block.cores[-1].core_end - MARGIN)
 
-    def _may_hold_a_cut(self, window: Window) -> bool:
+    def _judge(self, window: Window) -> Cuts | None:
         start, end, jumps = window.seen_by_gate(len(self._thumbnails))
-        return self._gate.opens(self._thumbnails.range(start, end), jumps)
+        cuts = self._gate.judge(self._thumbnails.range(start, end), jumps)
+        return None if cuts is None else tuple(start + cut for cut in cuts)
 
     async def _infer(self, inference: Inference, thumbnails: Thumbnails) -> Scores:
         length = (len(thumbnails),)
@@ -131,18 +132,23 @@ class Shots:
     async def _wait(self, keep: int) -> None:
         """Wait until at most ``keep`` windows are with the model; raises what one of them raised."""
         self._collect()
-        while len(tasks := [task for _, task in self._pending if task is not None]) > keep:
+        while len(tasks := self._tasks()) > keep:
             await tasks[0]
             self._collect()
+
+    def _tasks(self) -> list[asyncio.Task[Scores]]:
+        return [scores for _, scores in self._pending if isinstance(scores, asyncio.Task)]
 
     def _collect(self) -> None:
         """Take the answers that are there, in order. A failure stays for whoever waits."""
         while self._pending:
-            window, task = self._pending[0]
-            if task is not None and (not task.done() or task.cancelled() or task.exception() is not None):
+            window, found = self._pending[0]
+            if isinstance(found, asyncio.Task) and (
+                not found.done() or found.cancelled() or found.exception() is not None
+            ):
                 return
             self._pending.popleft()
-            scores = np.zeros(window.core_end - window.core_start, np.float32) if task is None else task.result()
+            scores = found.result() if isinstance(found, asyncio.Task) else found
             last = self._total is not None and window.core_end >= self._total
             if self._total is not None:
                 scores = scores[: self._total - window.core_start]

@@ -30,9 +30,9 @@ def answers(delays):
     return FakeInference({"shots": (1, score)}, delay=lambda: next(waits, 0.0))
 
 
-async def run(levels, lost, delays, state=None, look=lambda shots, cuts: None) -> list[Boundary]:
+async def run(levels, lost, delays, state=None, look=lambda shots, cuts: None, sure=0.0) -> list[Boundary]:
     """All cuts that shots find in a media of flat pictures; ``look`` is called whenever some were handed on."""
-    shots, cuts = Shots(Options(gate_step=0.0, gate_jump=0.0, gate_drift=0.0)), []
+    shots, cuts = Shots(Options(gate_step=0.0, gate_jump=0.0, gate_drift=0.0, gate_sure=sure)), []
     first = 0
     if state is not None:
         shots.restore(state)
@@ -73,15 +73,16 @@ def test_from_any_instant_on_the_cuts_are_those_of_the_whole(data):
     if len(lost & set(range(len(levels)))) == len(levels):
         lost = set()
     delays = data.draw(st.lists(st.sampled_from([0.0, 0.001]), max_size=4))
+    sure = data.draw(st.sampled_from([0.0, 20.0]))
     seen: list[tuple[str, int]] = [(json.dumps(Shots(Options()).state()), 0)]
 
     def look(shots, cuts):
         seen.append((json.dumps(shots.state()), len(cuts)))
 
     async def check():
-        whole = await run(levels, lost, delays, look=look)
+        whole = await run(levels, lost, delays, look=look, sure=sure)
         for state, known in dict(seen).items():
-            assert whole[:known] + await run(levels, lost, [], json.loads(state)) == whole, state
+            assert whole[:known] + await run(levels, lost, [], json.loads(state), sure=sure) == whole, state
 
     asyncio.run(check())
 

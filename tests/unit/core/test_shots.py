@@ -13,8 +13,12 @@ from orchestrator.core.shots import CORE, LEAD, Block, CutFinder, Gate, Window
 
 
 def windows(frames: int, needs_model=lambda window: True) -> list[tuple[Window, bool]]:
+    def judge(window: Window) -> tuple[int, ...] | None:
+        return None if needs_model(window) else ()
+
     blocks = (Block(number) for number in range(frames))
-    return [w for block in blocks if block.ready(frames, finished=True) for w in block.windows(frames, needs_model)]
+    judged = [w for block in blocks if block.ready(frames, finished=True) for w in block.windows(frames, judge)]
+    return [(window, cuts is None) for window, cuts in judged]
 
 
 def padded(frames: int) -> list[int]:
@@ -86,13 +90,75 @@ def dissolve(n: int) -> np.ndarray:
 )
 def test_gate(frames, opens):
     options = Options()
-    assert Gate(options.gate_step, options.gate_jump, options.gate_drift).opens(frames) is opens
+    judged = Gate(options.gate_step, options.gate_jump, options.gate_drift).judge(frames)
+    assert judged == (None if opens else ())
 
 
 def test_a_gate_of_zero_opens_for_any_change():
     frames = still(60)
     frames[30, 0, 0, 0] += 1
-    assert Gate(0.0, 0.0, 0.0).opens(frames)
+    assert Gate(0.0, 0.0, 0.0).judge(frames) is None
+
+
+CALM = [np.clip(scene(seed, 0).astype(int) // 2 + 60, 0, 255).astype(np.uint8) for seed in range(5)]
+
+
+def shots_of(*lengths: int) -> np.ndarray:
+    """Calm scenes of so many frames, one behind the other, with a little noise."""
+    frames = np.concatenate([np.stack([CALM[number % 5]] * length) for number, length in enumerate(lengths)])
+    noise = np.random.default_rng(1).integers(0, 3, frames.shape)
+    return (frames + noise).astype(np.uint8)
+
+
+def flash(at: int, length: int) -> np.ndarray:
+    frames = shots_of(63)
+    frames[at : at + length] = 250
+    return frames
+
+
+def judge(frames: np.ndarray, among: slice = slice(None)) -> tuple[int, ...] | None:
+    options = Options()
+    return Gate(options.gate_step, options.gate_jump, options.gate_drift, options.gate_sure).judge(frames, among)
+
+
+def faint(frames: np.ndarray) -> np.ndarray:
+    return (frames // 8 + 100).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("frames", "cuts"),
+    [
+        (shots_of(63), ()),
+        (shots_of(30, 33), (30,)),
+        (shots_of(20, 15, 28), (20, 35)),
+        (shots_of(30, 3, 30), None),  # too near to each other
+        (flash(30, 1), None),
+        (flash(30, 6), None),
+        (faint(shots_of(30, 33)), None),  # a small jump, in a dark room perhaps
+        (np.concatenate([shots_of(20), dissolve(12), shots_of(31)]), None),
+        (np.concatenate([shots_of(20), pan(2, 43)]), None),  # of a picture that moves on by itself nobody can be sure
+    ],
+    ids=["quiet", "cut", "two cuts", "three frames", "flash", "lasting flash", "faint", "dissolve", "pan"],
+)
+def test_plain_cuts_need_no_model(frames, cuts):
+    assert judge(frames) == cuts
+
+
+def test_cuts_beside_the_core_are_another_windows():
+    frames = shots_of(10, 40, 13)
+    assert judge(frames, slice(13, 50)) == ()
+    assert judge(frames, slice(9, 50)) == (10,)
+    assert judge(np.concatenate([flash(5, 1)[:10], shots_of(53)]), slice(13, 50)) == ()
+
+
+def test_without_being_sure_every_cut_is_the_models():
+    frames = shots_of(30, 33)
+    assert Gate(2.0, 2.5, 0.15).judge(frames) is None
+
+
+def test_plain_cuts_become_scores():
+    assert CutFinder(0.5).feed(Window(50, 100).scores((51, 80, 100))) == [Boundary(1, 1.0), Boundary(30, 1.0)]
+    assert Window(50, 100).scores((51, 100)).nonzero()[0].tolist() == [0, 49]
 
 
 def test_cuts_begin_after_the_peak():

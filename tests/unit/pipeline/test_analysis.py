@@ -123,7 +123,8 @@ async def test_small_requests_skip_rows_nobody_needs():
     assert model.requests == ["gray"] * 75
 
 
-async def test_shots_cut_segments_and_the_gate_spares_quiet_windows():
+@pytest.mark.parametrize(("sure", "inferred", "quiet", "plain"), [(0.0, 2, 2, 0), (20.0, 0, 3, 1)])
+async def test_shots_cut_segments_and_the_gate_spares_windows(sure, inferred, quiet, plain):
     tap = Shots.tap
     level = lambda i: 200 if i >= 160 else 100
     events: list = [MediaOpened(media()), TimelineGrew(0, tuple(range(0, 8000, 40)))]
@@ -132,14 +133,14 @@ async def test_shots_cut_segments_and_the_gate_spares_quiet_windows():
         events.append(batch(tap, range(start, start + SHOT_BATCH), start + SHOT_BATCH, level))
         slots.append(events[-1].slot)
     events.append(DecodeFinished(Ledger(200, 200, 200), 8000))
-    model, shots = inference(), Shots(Options())
+    model, shots = inference(), Shots(Options(gate_sure=sure))
     out = Events()
     profile = Profile("t", "", 60_000_000_000, {"shots": {}})
     await Analysis(ScriptedDecoder(events), model, Selection(shots, ()), profile, DecodeLimits(), out).run(None)
     segments = [e.segment for e in out.of(SegmentClosed)]
     assert [(s.interval.start_frame, s.interval.end_frame) for s in segments] == [(0, 160), (160, 200)]
     assert [s.annotations[0].value.score for s in segments] == [1.0, 1.0]
-    assert (shots.windows_inferred, shots.windows_quiet) == (2, 2)
+    assert (shots.windows_inferred, shots.windows_quiet, shots.windows_plain) == (inferred, quiet, plain)
     assert all(slot.holders == 0 for slot in slots)
 
 
@@ -224,7 +225,7 @@ async def test_someone_who_waits_hurries_the_decoder():
 async def test_a_shot_is_found_while_no_byte_arrives():
     """The answer to the last window asked is taken when it comes, not when more thumbnails do."""
     found: list[tuple[list, int]] = []
-    shots = Shots(Options())
+    shots = Shots(Options(gate_sure=0.0))
     model = inference(delay=lambda: 0.05)
     for start in range(0, 75, SHOT_BATCH):
         thumbnails = batch(Shots.tap, range(start, start + SHOT_BATCH), start + SHOT_BATCH, lambda i: 200 * (i >= 30))
@@ -239,7 +240,7 @@ async def test_a_failed_window_is_raised():
         raise InferenceUnavailable("the model is gone")
 
     model = FakeInference({"shots": (1, fail)})
-    shots = Shots(Options())
+    shots = Shots(Options(gate_sure=0.0))
     for start in range(0, 75, SHOT_BATCH):
         thumbnails = batch(Shots.tap, range(start, start + SHOT_BATCH), start + SHOT_BATCH, lambda i: 200 * (i >= 30))
         await shots.feed(thumbnails, model, lambda cuts, settled: None)

@@ -157,7 +157,7 @@ class DecodeSession(Protocol):
 
     def hurry(self, through: int) -> None:
         """Someone waits for all frames below index ``through``: deliver part-filled batches that hold them
-        instead of waiting for bytes that have not arrived."""
+        instead of waiting for bytes that have not arrived, and, the first time, for further frames."""
         ...
 
     def ledger(self) -> Ledger:

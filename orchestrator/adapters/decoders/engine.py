@@ -81,6 +81,7 @@ class Engine:
     def hurry(self, through: int) -> None:
         """See ``DecodeSession.hurry``."""
         self._hurried = max(self._hurried, through)
+        self.sequencer.hurry(through)
 
     def fail(self, error: ReelsiftError) -> None:
         """Tell the service why no more will come, and stop."""

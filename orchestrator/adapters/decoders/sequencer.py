@@ -122,6 +122,8 @@ class Sequencer:
         self._units: deque[_UnitState] = deque()
         self._by_number: dict[int, _UnitState] = {}
         self._held = 0
+        self._awaited: int | None = None  # the first of a session that someone waits for, until they have been sent
+        self._hurried = False
         self.stopped = False
 
     # --- called by the demuxer ---
@@ -138,9 +140,13 @@ class Sequencer:
         """Units begun and not finished."""
         return len(self._units)
 
-    def flush(self, below: int | None) -> None:
-        """Send part-filled batches that hold frames below ``below`` (``None``: all). Only while no unit is being decoded."""
+    def flush(self, below: int | None, *, slow: bool = False) -> None:
+        """Send part-filled batches that hold frames below ``below`` (``None``: all), with ``slow`` of taps that fill slowly alone. Only
+        while no unit is being decoded, or by who acts for the head.
+        """
         for number, state in enumerate(self._taps):
+            if slow and state.tap.sampling.fps is None and not state.tap.sampling.keyframes:
+                continue
             if state.rows and (below is None or state.rows[0][0] < below):
                 self._emit(number, state)
 
@@ -151,6 +157,13 @@ class Sequencer:
         with self.condition:
             self._taps[tap].free.append(slot)
             self.condition.notify_all()
+
+    def hurry(self, through: int) -> None:
+        """Someone waits for the frames below ``through``. The first time they do not wait for batches to fill either: an analysis
+        is looked at when its first segment comes.
+        """
+        if not self._hurried:
+            self._awaited, self._hurried = through, True
 
     def stop(self) -> None:
         """Wake every waiter with ``Stopped``."""
@@ -221,6 +234,13 @@ class Sequencer:
                     self.condition.notify_all()
 
     def _apply(self, outcome: Outcome) -> None:
+        self._deal_with(outcome)
+        awaited = self._awaited
+        if awaited is not None and self.counted >= awaited:
+            self._awaited = None
+            self.flush(awaited, slow=True)
+
+    def _deal_with(self, outcome: Outcome) -> None:
         if isinstance(outcome, Progress):
             self._advance(outcome.through)
             return

@@ -43,7 +43,7 @@ class HostMemory:
 @dataclass(frozen=True)
 class Faults:
     """How the decoder misbehaves: it leaves out every ``lost``-th frame, raises at every ``raised``-th packet, ends the process at every
-    ``died``-th, and reports damage at every ``damaged``-th. 0: never. ``codecs``: those that it decodes.
+    ``died``-th, and spoils what comes out at every ``damaged``-th, and says so. 0: never. ``codecs``: those that it decodes.
     """
 
     lost: int = 0
@@ -77,10 +77,14 @@ class HostDecoder:
             server.leave()
         if self._faults.raised and number % self._faults.raised == 0:
             raise RuntimeError("a fault of the hardware")
-        self.faults += bool(self._faults.damaged) and number % self._faults.damaged == 0
         packet = av.Packet(data)
         packet.pts = pts
-        return self._surfaces(self._context.decode(packet))
+        surfaces = self._surfaces(self._context.decode(packet))
+        if self._faults.damaged and number % self._faults.damaged == 0:
+            self.faults += 1
+            for spoilt in surfaces:
+                spoilt.samples.zero_()
+        return surfaces
 
     def drain(self) -> Sequence[Surface]:
         made = self._surfaces(self._context.decode(None))

@@ -111,13 +111,18 @@ class GpuCodec:
         self._given_up = True
 
     def decode(self, packets: Sequence[Packet], last: bool, awaited: Callable[[], bool]) -> Iterator[GpuFrame]:
-        """See ``Codec.decode``. One round trip for all the packets."""
-        for packet in packets:
-            if packet.restart:
-                self._connection.send(Kind.RESTART)
-                self._headers = self._elementary.headers
-            self._send(packet)
-            self._alive()
+        """See ``Codec.decode``. One round trip for each ``wire.PACKETS`` of them."""
+        pieces = [packets[at : at + wire.PACKETS] for at in range(0, len(packets), wire.PACKETS)] or [()]
+        for number, piece in enumerate(pieces):
+            for packet in piece:
+                if packet.restart:
+                    self._connection.send(Kind.RESTART)
+                    self._headers = self._elementary.headers
+                self._send(packet)
+                self._alive()
+            yield from self._taken(last and number == len(pieces) - 1)
+
+    def _taken(self, last: bool) -> Iterator[GpuFrame]:
         forgotten = [self._forgotten.popleft() for _ in range(len(self._forgotten))]
         self._connection.send(Kind.RUN, int(last), wire.encode_handles(forgotten))
         faulty, payload = self._connection.expect(Kind.FRAMES)

@@ -35,7 +35,7 @@ from orchestrator.adapters.gpu.wire import (
 from orchestrator.core.frames import Tap
 
 MAX_HELD = 1 << 30  # bytes of pictures that a session may keep: many times what its worker's sequencer holds
-MAX_WAITING = 64  # surfaces of a stream between two answers: a worker asks after 16 packets
+MAX_WAITING = 64  # surfaces of a stream between two answers: a worker asks after wire.PACKETS packets
 
 log = structlog.get_logger()
 
@@ -221,14 +221,18 @@ class _Decoding:
             if self._decoder is None:
                 self._decoder = self._device.decoder(self._stream)
                 self._faults = self._decoder.faults
-            for surface in ask(self._decoder):
-                wanted = self._wanted.pop(surface.pts, 0)
-                if wanted:
-                    self._waiting.append((surface, wanted))
-            self._faulty = self._decoder.faults > self._faults
+            surfaces = ask(self._decoder)
+            if self._decoder.faults > self._faults:
+                self._faulty = True  # and which of them is spoilt nobody knows
+                return
         except Exception as error:  # the library raises whatever its C++ throws
             log.warning("gpu.decoder_failed", codec=self._stream.codec, error=type(error).__name__, cause=str(error))
             self._faulty = True
+            return
+        for surface in surfaces:
+            wanted = self._wanted.pop(surface.pts, 0)
+            if wanted:
+                self._waiting.append((surface, wanted))
         if len(self._waiting) > MAX_WAITING:
             raise WireError("frames that nobody asks for")
 
@@ -239,7 +243,9 @@ class _Decoding:
                 shown += self._paint(size, group)
         except torch.cuda.OutOfMemoryError:
             log.warning("gpu.out_of_memory", surfaces=len(self._waiting))
-            self._faulty = True
+            for handle in (handle for frame in shown for _, handle, _ in frame.pictures):
+                self._session.forget(handle)
+            shown, self._faulty = [], True
         self._waiting.clear()
         shown.sort(key=lambda frame: frame.pts)
         self._connection.send(Kind.FRAMES, int(self._faulty), encode_frames(shown))

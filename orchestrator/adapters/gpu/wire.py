@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_PAYLOAD = 64 << 20
+PACKETS = 16  # that a worker sends before it takes what has come out
 _HEADER = struct.Struct("<BxxxIq")  # kind, bytes of the payload, value
 _FRAME = struct.Struct("<qHHHxx")  # pts, width, height, pictures
 _PICTURE = struct.Struct("<HHHxxI")  # tap, rows and columns of the thumbnail (0: none), handle

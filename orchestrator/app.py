@@ -88,7 +88,7 @@ async def running_app(settings: Settings, inference_of: InferenceOf = running_in
         store = await stack.enter_async_context(
             open_store(settings.database or settings.data_dir, indexers=(index_segment,))
         )
-        memory = open_memory_on(settings.gpu, settings.arena_bytes) if settings.shares_memory else None
+        memory = open_memory_on(settings.gpu, settings.arena_bytes, shared=settings.shares_memory)
         if memory is not None:
             stack.callback(memory.free)
         arena = stack.enter_context(closing(Arena(memory.nbytes if memory else settings.arena_bytes, memory)))

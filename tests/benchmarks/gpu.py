@@ -27,14 +27,13 @@ from orchestrator.adapters.decoders.process import ProcessDecoder
 from orchestrator.adapters.frames.arena import Arena
 from orchestrator.adapters.gpu.memory import CudaMemory, gpus
 from orchestrator.adapters.gpu.process import GpuProcess
-from orchestrator.adapters.sources.path import PathSource
-from orchestrator.core.frames import FrameBatch, Tap, View
+from orchestrator.core.frames import Tap, View
 from orchestrator.core.sampling import EVERY_FRAME
-from orchestrator.ports import DecodeRequest
 from orchestrator.settings import Settings
 from tests.benchmarks import footage, service
 from tests.benchmarks.figures import Figures, at_least
 from tests.benchmarks.page import HEAD, rows, table
+from tests.benchmarks.sparse import delivered
 from tests.media.clips import cache_dir
 
 TAP = Tap(View(224, 224), EVERY_FRAME, 8)
@@ -128,9 +127,9 @@ async def _decoded(clip: Path, frames: int, streams: int) -> float:
         gpu = GpuProcess(arena)
         await gpu.start()
         decoder = ProcessDecoder(arena, threads=2, gpu=gpu)
-        await _one(decoder, clip)  # the fork server comes up
+        await delivered(decoder, clip, TAP)  # the fork server comes up
         began = time.perf_counter()
-        counts = await asyncio.gather(*(_one(decoder, clip) for _ in range(streams)))
+        counts = await asyncio.gather(*(delivered(decoder, clip, TAP) for _ in range(streams)))
         wall = time.perf_counter() - began
         await decoder.close()
         await gpu.close()
@@ -138,18 +137,6 @@ async def _decoded(clip: Path, frames: int, streams: int) -> float:
     if counts != [frames] * streams:
         raise RuntimeError(f"{counts} frames of {frames}")
     return sum(counts) / wall
-
-
-async def _one(decoder: ProcessDecoder, clip: Path) -> int:
-    pictures = 0
-    with PathSource(clip, [clip.parent]) as source:
-        async with decoder.open(source, DecodeRequest((TAP,))) as session:
-            async for event in session.events():
-                if isinstance(event, FrameBatch):
-                    pictures += len(event.rows)
-                    if event.slot is not None:
-                        event.slot.release()
-    return pictures
 
 
 def _inferred(model: str, side: int) -> float:

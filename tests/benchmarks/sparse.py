@@ -32,18 +32,25 @@ async def decode(clip: Path, sampling: Sampling) -> dict[str, float]:
         cpu = pictures = 0.0
         for _ in range(2):  # the first one has the fork server come up
             await asyncio.to_thread(settle, os.getpid())
-            cpu, pictures = tree_cpu(os.getpid()), 0
-            with PathSource(clip, [clip.parent]) as source:
-                async with decoder.open(source, DecodeRequest((tap,))) as session:
-                    async for event in session.events():
-                        if isinstance(event, FrameBatch):
-                            pictures += len(event.rows)
-                            if event.slot is not None:
-                                event.slot.release()
+            cpu = tree_cpu(os.getpid())
+            pictures = await delivered(decoder, clip, tap)
             await asyncio.sleep(0.2)  # the worker's end is accounted for when it has been reaped
             cpu = tree_cpu(os.getpid()) - cpu
         await decoder.close()
     return {"cpu": cpu, "pictures": pictures}
+
+
+async def delivered(decoder: ProcessDecoder, clip: Path, tap: Tap) -> int:
+    """Decode the whole clip; the pictures that came."""
+    pictures = 0
+    with PathSource(clip, [clip.parent]) as source:
+        async with decoder.open(source, DecodeRequest((tap,))) as session:
+            async for event in session.events():
+                if isinstance(event, FrameBatch):
+                    pictures += len(event.rows)
+                    if event.slot is not None:
+                        event.slot.release()
+    return pictures
 
 
 def main(clip: str, what: str) -> None:

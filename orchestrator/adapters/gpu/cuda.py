@@ -18,7 +18,6 @@ from orchestrator.adapters.gpu.wire import Stream
 from orchestrator.errors import SetupError
 
 MOST_IDLE = 16  # decoders kept for the next who wants the like: making one takes some 100 ms
-_MOST_KINDS = 64
 
 
 class CudaDevice:
@@ -32,7 +31,6 @@ class CudaDevice:
         self._output = nvdec.Output()
         self._lock = threading.Lock()
         self._idle: list[tuple[Stream, HardwareDecoder]] = []
-        self._known: dict[Stream, bool] = {}
 
     @classmethod
     def open(cls, ordinal: int, arena_fd: int, nbytes: int, handle: bytes) -> CudaDevice:
@@ -53,15 +51,7 @@ class CudaDevice:
 
     def decodes(self, stream: Stream) -> bool:
         """See ``Device``."""
-        with self._lock:
-            known = self._known.get(stream)
-        if known is None:
-            known = nvdec.supported(self._library, self._ordinal, stream)
-            with self._lock:
-                if len(self._known) >= _MOST_KINDS:
-                    self._known.clear()
-                self._known[stream] = known
-        return known
+        return nvdec.supported(self._library, self._ordinal, stream)
 
     def decoder(self, stream: Stream) -> HardwareDecoder:
         """See ``Device``."""

@@ -24,7 +24,7 @@ class CudaError(Exception):
 
 
 class CudaMissing(Exception):
-    """There is no driver, or no such GPU."""
+    """There is no driver, no such GPU, or no package to use it."""
 
 
 class _IpcHandle(ctypes.Structure):

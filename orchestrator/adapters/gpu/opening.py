@@ -21,25 +21,25 @@ PACKAGES = ("torch", "PyNvVideoCodec")  # what the GPU process needs
 log = structlog.get_logger()
 
 
-def open_memory_on(wanted: str, nbytes: int) -> CudaMemory | None:
+def open_memory_on(wanted: str, nbytes: int, *, shared: bool = True) -> CudaMemory | None:
     """The arena's memory on the GPU that the setting names: up to ``nbytes``, less where there is less. ``None`` for ``off``, and for
-    ``auto`` where there is no GPU or what it takes to use one is not installed. Raises ``SetupError``.
+    ``auto`` where there is no GPU, what it takes to use one is not installed, or Triton does not share our memory. Raises
+    ``SetupError`` where a GPU was asked for by number.
     """
+    if wanted not in (AUTO, OFF) and not shared:
+        raise SetupError(f"GPU {wanted} cannot be used: Triton runs elsewhere and does not share our memory")
+    if not shared:
+        return None
     if wanted == OFF or (wanted == AUTO and not gpus()):
         return None
     lacking = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     try:
         if lacking:
-            raise SetupError(f"decoding on a GPU needs {' and '.join(lacking)}; install the extra 'gpu'")
+            raise CudaMissing(f"decoding there needs {' and '.join(lacking)}; install the extra 'gpu'")
         memory = CudaMemory.of_at_most(0 if wanted == AUTO else int(wanted), nbytes, min(nbytes, LEAST_BYTES))
     except (CudaError, CudaMissing) as error:
         if wanted != AUTO:
             raise SetupError(f"GPU {wanted} cannot be used: {error}") from error
-        log.warning("gpu.not_used", cause=str(error))
-        return None
-    except SetupError as error:
-        if wanted != AUTO:
-            raise
         log.warning("gpu.not_used", cause=str(error))
         return None
     if memory.nbytes < nbytes:

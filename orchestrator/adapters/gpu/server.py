@@ -34,9 +34,8 @@ def main(socket_fd: int, ordinal: int, open_device: OpenDevice) -> None:
     """Serve sessions; returns when the service has closed the socket."""
     sandbox.die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    structlog.configure(
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr)
-    )  # what is printed is NVDEC's: see nvdec.Output
+    # What is printed on standard output is NVDEC's: see nvdec.Output.
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     channel = socket.socket(fileno=socket_fd)
     data, descriptors = receive_with_descriptors(channel, 1)
     if not data:

@@ -33,6 +33,20 @@ async def remote(stack: Stack, repository: Path) -> AsyncIterator[TritonInferenc
     await supervisor.stop()
 
 
+@pytest.fixture
+def sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Bytes of each request that is sent."""
+    sent: list[int] = []
+    plain = Connection.infer
+
+    async def spied(self, request):
+        sent.append(request.ByteSize())
+        return await plain(self, request)
+
+    monkeypatch.setattr(Connection, "infer", spied)
+    return sent
+
+
 async def test_the_answers_are_the_same(remote: TritonInference):
     outputs = await remote.infer("one", {"image": PIXELS})
     np.testing.assert_array_equal(outputs["sums"], PIXELS.sum((1, 2), dtype=np.float32))
@@ -40,15 +54,7 @@ async def test_the_answers_are_the_same(remote: TritonInference):
     assert remote.version("one").version == "1"
 
 
-async def test_a_slot_travels_inline(remote: TritonInference, stack: Stack, monkeypatch: pytest.MonkeyPatch):
-    sizes = []
-    plain = Connection.infer
-
-    async def spied(self, request):
-        sizes.append(request.ByteSize())
-        return await plain(self, request)
-
-    monkeypatch.setattr(Connection, "infer", spied)
+async def test_a_slot_travels_inline(remote: TritonInference, stack: Stack, sizes: list[int]):
     with await stack.arena.allocate(PIXELS.nbytes) as slot:
         slot.array(PIXELS.shape)[...] = PIXELS
         outputs = await remote.infer("one", {"image": slot})
@@ -159,18 +165,8 @@ async def sharing(stack: Stack, repository: Path) -> AsyncIterator[tuple[TritonI
         await watching.close()
 
 
-async def test_on_one_host_no_pixel_is_copied(
-    sharing: tuple[TritonInference, Arena, Connection], monkeypatch: pytest.MonkeyPatch
-):
+async def test_on_one_host_no_pixel_is_copied(sharing: tuple[TritonInference, Arena, Connection], sizes: list[int]):
     inference, arena, _ = sharing
-    sizes = []
-    plain = Connection.infer
-
-    async def spied(self, request):
-        sizes.append(request.ByteSize())
-        return await plain(self, request)
-
-    monkeypatch.setattr(Connection, "infer", spied)
     with await arena.allocate(PIXELS.nbytes) as slot:
         slot.array(PIXELS.shape)[...] = PIXELS
         outputs = await inference.infer("one", {"image": slot})

@@ -145,7 +145,7 @@ class TestOpening:
     def test_a_triton_elsewhere_reads_no_memory_of_ours(self, driver: Driver) -> None:
         assert opening.open_memory_on("auto", 1 << 20, shared=False) is None
         assert opening.open_memory_on("off", 1 << 20, shared=False) is None
-        with pytest.raises(SetupError, match="GPU 0 .* does not share"):
+        with pytest.raises(SetupError, match=r"GPU 0 .* does not share"):
             opening.open_memory_on("0", 1 << 20, shared=False)
 
     def test_auto_goes_on_without(self, driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -184,9 +184,7 @@ Outputs = Mapping[str, Tensor]
 
 
 class Inference(Protocol):
-    """Runs models. A request carries exactly ``batch(model)`` rows, so that a batch's make-up cannot change an
-    answer.
-    """
+    """Runs models. What a row's answer is does not depend on what else is asked with it."""
 
     async def infer(
         self,
@@ -195,19 +193,19 @@ class Inference(Protocol):
         *,
         output_dims: Mapping[str, tuple[int, ...]] | None = None,
         shapes: Mapping[str, tuple[int, ...]] | None = None,
+        rows: int | None = None,
     ) -> Outputs:
-        """Infer one batch.
+        """Infer one batch, of which the first ``rows`` rows (all, by default) matter.
 
-        ``inputs``: a ``Slot`` is passed by reference; its shape is ``(batch, *dims)`` of the model's config, or
-        ``shapes[name]`` where the
-        config has variable dims. An array is copied. ``output_dims`` bounds the variable output dims (without the
-        batch). Outputs are owned arrays
-        ``(batch, *dims)``. Raises ``InferenceUnavailable`` when retries are spent.
+        ``inputs``: a ``Slot`` is passed by reference; its shape is ``(batch, *dims)`` of the model's config, or ``shapes[name]`` where
+        the config has variable dims. An array, of ``batch`` rows too, is copied. ``output_dims`` bounds the variable output dims (without
+        the batch). Outputs are owned arrays of at least ``rows`` rows, ``(rows, *dims)``. Raises ``InferenceUnavailable`` when retries
+        are spent.
         """
         ...
 
     def batch(self, model: str) -> int:
-        """Rows of one request of ``model``."""
+        """The most rows of one request of ``model``, for which its slots and arrays have room."""
         ...
 
     def version(self, model: str) -> ModelVersion:

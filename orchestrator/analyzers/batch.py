@@ -70,10 +70,14 @@ class PictureBatch:
         size = rows * tap.view.frame_bytes
         starts = sorted({index // rows for index in used})
         parts = [slot if rows == tap.batch else slot.part(start * size, size) for start in starts]
-        answers = await asyncio.gather(*(self.inference.infer(model, {"frames": part}) for part in parts))
-        at = {start: position for position, start in enumerate(starts)}
-        picks = [at[index // rows] * rows + index % rows for index in used]
-        return {name: np.concatenate([answer[name] for answer in answers])[picks] for name in answers[0]}
+        most = {start: max(index % rows for index in used if index // rows == start) + 1 for start in starts}
+        asked = [
+            self.inference.infer(model, {"frames": part}, rows=most[start])
+            for start, part in zip(starts, parts, strict=True)
+        ]
+        answers = dict(zip(starts, await asyncio.gather(*asked), strict=True))
+        names = answers[starts[0]]
+        return {name: np.stack([answers[index // rows][name][index % rows] for index in used]) for name in names}
 
     async def infer_pictures(
         self, model: str, pictures: Sequence[Picture], output_dims: Mapping[str, tuple[int, ...]] | None = None
@@ -85,7 +89,7 @@ class PictureBatch:
             frames = np.zeros((rows, *part[0].shape), np.uint8)
             for row, picture in enumerate(part):
                 frames[row] = picture
-            answer = await self.inference.infer(model, {"frames": frames}, output_dims=output_dims)
+            answer = await self.inference.infer(model, {"frames": frames}, output_dims=output_dims, rows=len(part))
             return [{name: array[row] for name, array in answer.items()} for row in range(len(part))]
 
         parts = [pictures[start : start + rows] for start in range(0, len(pictures), rows)]

@@ -55,6 +55,7 @@ class OrtInference:
         *,
         output_dims: Mapping[str, tuple[int, ...]] | None = None,
         shapes: Mapping[str, tuple[int, ...]] | None = None,
+        rows: int | None = None,
     ) -> Mapping[str, np.ndarray]:
         manifest, session = self._manifests[model], self._sessions[model]
         feed = {}
@@ -62,7 +63,7 @@ class OrtInference:
             value = inputs[tensor["name"]]
             if not isinstance(value, np.ndarray):
                 value = value.array((self.batch(model), *tensor["dims"]))
-            feed[tensor["name"]] = value
+            feed[tensor["name"]] = value if rows is None else value[: -(-rows // 2) * 2]
         names = [output.name for output in session.get_outputs()]
         values = await asyncio.get_running_loop().run_in_executor(self._pool, _in_runs, session, names, feed)
         return dict(zip(names, values, strict=True))

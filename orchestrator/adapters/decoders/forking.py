@@ -113,6 +113,7 @@ class _Life:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
+                start_new_session=True,
                 env=environment(),
             )
         self._channel = ours

@@ -18,12 +18,16 @@ from orchestrator.adapters.decoders import sandbox, worker
 from orchestrator.adapters.decoders.engine import CRASHED
 from orchestrator.adapters.decoders.wire import Message, encode, receive_with_descriptors, send_with_descriptors
 
+# Decoding runs ahead of the models by a few batches: they and the service go first.
+NICENESS = 10
+
 
 def main(socket_fd: int) -> None:
     """Fork whenever it is asked for, and tell of each worker's end; returns when the service has closed the socket."""
     sandbox.die_with_parent()
     # A terminal's interrupt is meant for the service, which ends in its own time.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sandbox.step_back(NICENESS)
     channel = socket.socket(fileno=socket_fd)
     worker.warm_up()
     gc.collect()

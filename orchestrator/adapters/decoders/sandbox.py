@@ -6,12 +6,14 @@ executable. The worker keeps four descriptors: its socket, the media (read-only)
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import mmap
 import os
 import resource
 import signal
+from pathlib import Path
 
 import pyseccomp as seccomp
 
@@ -34,6 +36,15 @@ def die_with_parent() -> None:
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
+
+
+def step_back(niceness: int) -> None:
+    """Leave the cores to others who want them: this process, and all that it starts. Where the kernel shares the cores out
+    by session first (autogroups), its session steps back too, which it must lead.
+    """
+    os.nice(niceness)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(niceness))
 
 
 def limit(address_space: int, cpu_seconds: float) -> None:

@@ -70,6 +70,7 @@ class TritonInference:
         *,
         output_dims: Mapping[str, tuple[int, ...]] | None = None,
         shapes: Mapping[str, tuple[int, ...]] | None = None,
+        rows: int | None = None,
     ) -> Outputs:
         """See the port. Also raises ``ValueError`` for inputs that the model does not take, ``InternalError`` when
         the model itself refuses them. Cancelling leaves the request running in Triton; its slots stay pinned until
@@ -81,7 +82,7 @@ class TritonInference:
             await gate.acquire()
             try:
                 state, connection = await self._supervisor.healed(model)
-                call = Call.check(_contract(state), inputs, shapes, output_dims)
+                call = Call.check(_contract(state), inputs, shapes, output_dims, rows)
             except BaseException:
                 gate.release()
                 raise

@@ -12,6 +12,7 @@ from tritonclient.utils import triton_to_np_dtype
 from orchestrator.errors import InferenceUnavailable
 
 _UNLIMITED = -1
+_PAIR = 2  # rows that the backend computes at a time on a CPU (its ROWS_PER_RUN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,9 @@ class TensorSpec:
 
 @dataclass(frozen=True, slots=True)
 class ModelContract:
-    """A model that Triton has loaded. ``max_batch`` 0: it has no batch dimension."""
+    """A model that Triton has loaded. ``max_batch`` 0: it has no batch dimension. ``whole``: a request is of one size, for where it runs
+    another size would have to be prepared for first (CUDA's).
+    """
 
     name: str
     version: str
@@ -55,15 +58,26 @@ class ModelContract:
     instances: int
     inputs: dict[str, TensorSpec]
     outputs: dict[str, TensorSpec]
+    whole: bool = False
 
     @property
     def batch(self) -> int:
         """Rows of one request."""
         return max(1, self.max_batch)
 
-    def shape(self, dims: tuple[int, ...]) -> tuple[int, ...]:
-        """The shape of a request's tensor of ``dims``."""
-        return (self.max_batch, *dims) if self.max_batch else dims
+    def carried(self, rows: int | None) -> int:
+        """Rows that a request carries when the first ``rows`` (``None``: all) matter: whole pairs of them, so that what a row's answer is
+        does not depend on how many others there are.
+        """
+        if rows is None or self.whole:
+            return self.max_batch
+        if not 0 < rows <= self.batch:
+            raise ValueError(f"a request of {self.name} carries 1 to {self.batch} rows, not {rows}")
+        return min(self.max_batch, -(-rows // _PAIR) * _PAIR)
+
+    def shape(self, dims: tuple[int, ...], rows: int | None = None) -> tuple[int, ...]:
+        """The shape of a request's tensor of ``dims``, when ``rows`` of its rows matter."""
+        return (self.carried(rows), *dims) if self.max_batch else dims
 
     def dims(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """``shape`` without its batch. Raises ``ValueError`` when it does not hold exactly ``batch`` rows."""
@@ -90,6 +104,7 @@ def from_config(config: model_config_pb2.ModelConfig, version: str) -> ModelCont
         instances=max(1, sum(group.count * max(1, len(group.gpus)) for group in config.instance_group)),
         inputs={tensor.name: _spec(tensor) for tensor in config.input},
         outputs={tensor.name: _spec(tensor) for tensor in config.output},
+        whole=any(group.kind == model_config_pb2.ModelInstanceGroup.KIND_GPU for group in config.instance_group),
     )
 
 

@@ -60,29 +60,39 @@ class Call:
         inputs: Mapping[str, Slot | Tensor],
         shapes: Shapes | None = None,
         output_dims: Shapes | None = None,
+        rows: int | None = None,
     ) -> Call:
-        """Raises ``ValueError`` for a name, dtype or shape that the model does not have, or a slot that is too
+        """Raises ``ValueError`` for a name, dtype, shape or number of ``rows`` that the model does not have, or a slot that is too
         small.
         """
         if inputs.keys() != contract.inputs.keys():
             raise ValueError(f"{contract.name} takes {sorted(contract.inputs)}, got {sorted(inputs)}")
         full = {
-            name: _input_shape(contract, contract.inputs[name], value, (shapes or {}).get(name))
+            name: _input_shape(contract, contract.inputs[name], value, (shapes or {}).get(name), rows)
             for name, value in inputs.items()
         }
         bounds = output_dims or {}
-        outputs = {name: contract.shape(spec.bounded(bounds.get(name))) for name, spec in contract.outputs.items()}
+        outputs = {
+            name: contract.shape(spec.bounded(bounds.get(name)), rows) for name, spec in contract.outputs.items()
+        }
         return cls(contract, inputs, full, outputs)
+
+    def carried(self, name: str) -> Tensor:
+        """The part of input ``name`` that is sent, where it is sent by value."""
+        value, shape = self.inputs[name], self.input_shapes[name]
+        if isinstance(value, np.ndarray):
+            return value[: shape[0]] if self.contract.max_batch else value
+        return value.array(shape, self.contract.inputs[name].dtype.name)
 
 
 def _input_shape(
-    contract: ModelContract, spec: TensorSpec, value: Slot | Tensor, shape: tuple[int, ...] | None
+    contract: ModelContract, spec: TensorSpec, value: Slot | Tensor, shape: tuple[int, ...] | None, rows: int | None
 ) -> tuple[int, ...]:
     if isinstance(value, np.ndarray):
         if value.dtype != spec.dtype:
             raise ValueError(f"{contract.name} takes {spec.name} as {spec.dtype}, got {value.dtype}")
         shape = value.shape
-    full = contract.shape(spec.bounded(contract.dims(shape) if shape is not None else None))
+    full = contract.shape(spec.bounded(contract.dims(shape) if shape is not None else None), rows)
     if value.nbytes < spec.nbytes(full):
         raise ValueError(f"{spec.name} of {contract.name} is {spec.nbytes(full)} bytes, the slot {value.nbytes}")
     return full
@@ -105,9 +115,7 @@ class InlineTransport:
         request = service_pb2.ModelInferRequest(model_name=call.contract.name, model_version=call.contract.version)
         for name, spec in call.contract.inputs.items():
             request.inputs.add(name=name, datatype=spec.datatype, shape=call.input_shapes[name])
-            value = call.inputs[name]
-            array = value if isinstance(value, np.ndarray) else value.array(call.input_shapes[name], spec.dtype.name)
-            request.raw_input_contents.append(array.tobytes())
+            request.raw_input_contents.append(call.carried(name).tobytes())
         try:
             response = await connection.infer(request)
         finally:
@@ -213,7 +221,7 @@ class _Layout:
         self.nbytes = 0
         for name, value in call.inputs.items():
             if not isinstance(value, ArenaSlot):
-                self._add("input", name, value.nbytes)
+                self._add("input", name, call.contract.inputs[name].nbytes(call.input_shapes[name]))
         for name, shape in call.output_shapes.items():
             self._add("output", name, call.contract.outputs[name].nbytes(shape))
 
@@ -260,9 +268,8 @@ class _Lane:
                 region.string_param, offset.int64_param = value.region, value.offset
                 continue
             start = layout.offsets["input", name][0]
-            shape, dtype = call.input_shapes[name], call.contract.inputs[name].dtype.name
-            array = value if isinstance(value, np.ndarray) else value.array(shape, dtype)
-            space.array(shape, dtype, start)[...] = array
+            array = call.carried(name)
+            space.array(array.shape, array.dtype.name, start)[...] = array
             region.string_param, offset.int64_param = scratch, space.offset + start
         for name, (region, offset) in self._output_offsets.items():
             region.string_param, offset.int64_param = scratch, space.offset + layout.offsets["output", name][0]

@@ -101,13 +101,15 @@ def footage(model: str) -> NDArray[np.uint8]:
     return np.stack(shown).reshape(2, manifest["max_batch_size"], *frames, height, width, 3)
 
 
-async def infer(inference: Inference, model: str, batch: NDArray[np.uint8]) -> Mapping[str, NDArray[Any]]:
+async def infer(
+    inference: Inference, model: str, batch: NDArray[np.uint8], rows: int | None = None
+) -> Mapping[str, NDArray[Any]]:
     free = {
         output["name"]: tuple(FREE[model] if side < 0 else side for side in output["dims"])
         for output in manifests()[model]["outputs"]
         if min(output["dims"]) < 0
     }
-    outputs = await inference.infer(model, {"frames": batch}, output_dims=free or None)
+    outputs = await inference.infer(model, {"frames": batch}, output_dims=free or None, rows=rows)
     return {name: np.asarray(value) for name, value in outputs.items()}
 
 
@@ -118,7 +120,7 @@ async def test_every_model_of_pictures_is_tested() -> None:
 
 @pytest.mark.parametrize("model", MODELS)
 async def test_a_rows_answer_does_not_depend_on_its_neighbours(parts: Parts, model: str) -> None:
-    """Bit for bit, through Triton: at every place of the batch, and among other rows."""
+    """Bit for bit, through Triton: at every place of the batch, among other rows, and with fewer of them."""
     await parts.triton.ready([model])
     batch, mixed = footage(model)
     first = await infer(parts.triton, model, batch)
@@ -127,8 +129,12 @@ async def test_a_rows_answer_does_not_depend_on_its_neighbours(parts: Parts, mod
     moved = await infer(parts.triton, model, np.ascontiguousarray(batch[order]))
     mixed[-1] = batch[0]
     among = await infer(parts.triton, model, mixed)
+    fewer = {count: await infer(parts.triton, model, batch, rows=count) for count in {1, -(-rows // 2), rows}}
     for name, value in first.items():
         assert value.shape[0] == rows
+        for count, answer in fewer.items():
+            assert count <= answer[name].shape[0] <= min(rows, count + 1)
+            np.testing.assert_array_equal(answer[name][:count], value[:count], err_msg=f"{name}: {count} rows")
         np.testing.assert_array_equal(moved[name], value[order], err_msg=f"{name}: another place")
         np.testing.assert_array_equal(among[name][-1], value[0], err_msg=f"{name}: other neighbours")
     if rows > 1:

@@ -17,6 +17,7 @@ import pytest
 
 from orchestrator.adapters.decoders import forking, wire
 from orchestrator.adapters.decoders.forking import Forked, ForkServer, ForkServerDied
+from orchestrator.adapters.decoders.forkserver import NICENESS
 from orchestrator.adapters.decoders.process import ProcessDecoder, ProcessDecodeSession
 from orchestrator.adapters.decoders.workers import Worker, WorkerDied
 from orchestrator.adapters.frames.arena import Arena
@@ -50,6 +51,25 @@ def server_of(worker: Forked) -> psutil.Process:
     assert parent is not None
     assert SERVER in parent.cmdline()
     return parent
+
+
+def share_of(pid: int) -> int | None:
+    """Niceness of the process' session, where the kernel keeps one."""
+    try:
+        return int(Path(f"/proc/{pid}/autogroup").read_text().rpartition("nice ")[2])
+    except (OSError, ValueError):
+        return None
+
+
+async def test_workers_leave_the_cores_to_the_models(forks: ForkServer) -> None:
+    worker = await Worker.start(forks, 1, SPACE)
+    pid = worker.process.pid
+    assert os.getpriority(os.PRIO_PROCESS, pid) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + NICENESS)
+    assert os.getsid(pid) != os.getsid(0)
+    if (share := share_of(pid)) is not None:
+        assert share == NICENESS
+        assert share_of(os.getpid()) != NICENESS
+    await worker.stop()
 
 
 async def test_workers_are_copies_of_one_warm_process(forks: ForkServer) -> None:

@@ -57,6 +57,26 @@ def test_a_call_has_full_shapes():
             Call.check(contract(LABELS), {"image": slot.part(0, 383)})
 
 
+@pytest.mark.parametrize(("rows", "carried"), [(None, 8), (1, 2), (2, 2), (3, 4), (8, 8)])
+def test_a_call_carries_whole_pairs_of_the_rows_that_matter(rows: int | None, carried: int):
+    image = np.arange(8 * 48, dtype=np.uint8).reshape(8, 4, 4, 3)
+    call = Call.check(contract(LABELS), {"image": image}, rows=rows)
+    assert call.input_shapes == {"image": (carried, 4, 4, 3)}
+    assert call.output_shapes == {"scores": (carried, 10), "classes": (carried, 10)}
+    np.testing.assert_array_equal(call.carried("image"), image[:carried])
+
+
+def test_on_a_gpu_all_requests_are_of_one_size():
+    on_gpu = contract(LABELS.replace("KIND_CPU", "KIND_GPU gpus: [0]"))
+    assert on_gpu.carried(1) == on_gpu.carried(None) == 8
+
+
+@pytest.mark.parametrize("rows", [0, -1, 9])
+def test_no_request_carries_more_rows_than_the_model_takes_or_none(rows: int):
+    with pytest.raises(ValueError, match=f"1 to 8 rows, not {rows}"):
+        Call.check(contract(LABELS), {"image": np.zeros((8, 4, 4, 3), np.uint8)}, rows=rows)
+
+
 def test_variable_dims_are_the_callers():
     image = np.zeros((1, 48, 7, 3), np.uint8)
     call = Call.check(contract(TEXT), {"line": image}, output_dims={"indices": (1, 20)})

@@ -15,7 +15,7 @@ from orchestrator.errors import InvalidRequest, ReelsiftError
 
 log = structlog.get_logger(__name__)
 
-SYNC_BYTES = 1 << 20
+SYNC_BYTES = 8 << 20
 SYNC_SECONDS = 0.25
 SETTLE_SECONDS = 0.05
 

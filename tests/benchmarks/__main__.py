@@ -20,6 +20,7 @@ from rich.console import Console
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # every contender's, before any of them imports ONNX Runtime
 
+from orchestrator.cli.loop import keep_freed_memory
 from tests.benchmarks import machine, page
 from tests.benchmarks.contenders import Contenders
 from tests.benchmarks.figures import Figures
@@ -59,6 +60,7 @@ def main(
 
 
 async def _measure(plan: Plan, rounds: int) -> tuple[Figures, dict[str, str]]:
+    keep_freed_memory()  # as the client of the command line does
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory())  # the table is the output
     cache_dir().mkdir(parents=True, exist_ok=True)
     figures = Figures()

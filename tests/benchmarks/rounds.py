@@ -21,8 +21,8 @@ UPLOADED = 512 << 20
 # The goal over LitServe holds for the better of its two forms.
 PEERS = {
     "naive": ("naive script", at_least(1.9)),
-    "litserve_peer raw": ("LitServe", at_least(1.4)),
-    "litserve_peer json": ("LitServe as documented", None),
+    "litserve_client raw": ("LitServe", at_least(1.4)),
+    "litserve_client json": ("LitServe as documented", None),
 }
 
 

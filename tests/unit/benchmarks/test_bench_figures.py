@@ -76,8 +76,8 @@ def test_one_round_becomes_ratios() -> None:
         "limit": Run(120, 1.0, 2.0),
         "ours": Run(120, 1.25, 2.2),
         "plain": Run(120, 1.2, 2.0),
-        "litserve_peer raw": Run(120, 2.0, 3.0),
-        "litserve_peer json": Run(120, 5.0, 8.0),
+        "litserve_client raw": Run(120, 2.0, 3.0),
+        "litserve_client json": Run(120, 5.0, 8.0),
         "naive": Run(120, 2.5, 4.0),
     }
     figures = Figures()

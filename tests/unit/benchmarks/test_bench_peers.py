@@ -1,15 +1,28 @@
-"""What peers share."""
+"""What peers share, and what their environments are locked to."""
 
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from orchestrator.adapters.triton import distribution
 from tests.benchmarks.peers.common import Ask, Askers, blank, measured
 from tests.media.clips import Picture
+
+REQUIREMENTS = Path(__file__).resolve().parents[3] / "requirements"
+
+
+def pins(name: str) -> dict[str, set[str]]:
+    """Versions by package of a locked file (several where they depend on the Python)."""
+    found: dict[str, set[str]] = {}
+    for package, version in re.findall(r"^([a-z0-9-]+)==(\S+)", (REQUIREMENTS / name).read_text(), re.MULTILINE):
+        found.setdefault(package, set()).add(version)
+    return found
 
 
 def test_every_frame_is_answered_by_one_of_the_threads() -> None:
@@ -49,3 +62,19 @@ def test_a_run_is_printed_as_its_frames_and_costs(capsys: pytest.CaptureFixture[
     assert said["frames"] == 7
     assert said["wall"] > 0
     assert said.keys() == {"frames", "wall", "cpu", "others"}
+
+
+def test_peers_are_measured_with_our_own_versions() -> None:
+    ours, pytriton = pins("lock.txt"), pins("bench-pytriton.txt")
+    for package in ("onnxruntime", "tritonclient", "grpcio"):
+        assert pytriton[package] == ours[package]
+    bench = pins("bench.txt")
+    assert {package: bench[package] for package in bench.keys() & ours.keys()} == {
+        package: ours[package] for package in bench.keys() & ours.keys()
+    }
+
+
+def test_pytriton_is_the_wheel_that_our_triton_comes_from() -> None:
+    text = (REQUIREMENTS / "bench-pytriton.txt").read_text()
+    assert distribution.WHEEL in text
+    assert distribution.WHEEL_SHA256 in text

@@ -63,6 +63,8 @@ lock:
 	  --no-header --no-annotate --no-emit-index-url --no-emit-package opencv-python -o $(LOCK)
 	uv pip compile pyproject.toml -c $(LOCK) --extra bench --universal --python-version 3.11 --generate-hashes \
 	  --no-header --no-annotate --no-emit-index-url --no-emit-package opencv-python -o requirements/bench.txt
+	uv pip compile requirements/bench-pytriton.in --universal --python-version 3.11 --generate-hashes \
+	  --no-header --no-annotate --no-emit-index-url -o requirements/bench-pytriton.txt
 
 clean:
 	rm -rf .venv .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis

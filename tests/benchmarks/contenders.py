@@ -69,13 +69,12 @@ class Contenders:
         return analysed.run
 
     async def peer(self, name: str, clip: Path, frames: int) -> Run:
-        """A peer at every frame: ``naive``, ``litserve_peer raw`` or ``litserve_peer json``."""
-        module, *kind = name.split()
-        with Others() as others:
-            said = await asyncio.to_thread(script, module, clip, *kind)
+        """A peer at every frame, by its module in ``peers`` and its form: ``naive``, ``litserve_client raw``."""
+        module, *form = name.split()
+        said = await asyncio.to_thread(script, f"peers.{module}", clip, *form)
         _check(name, int(said["frames"]), frames)
-        self.others.append(said.get("others", others.cores))
-        return Run(int(said["frames"]), said["wall"], said["cpu"], self.others[-1])
+        self.others.append(said["others"])
+        return Run(int(said["frames"]), said["wall"], said["cpu"], said["others"])
 
     async def analyze(self, clip: Path, profile: str, *, triton: bool = True) -> Analysed:
         """One analysis by a warm server."""

@@ -8,6 +8,7 @@ difference of two sums is what the tree used in between, however short-lived its
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections import defaultdict
 from contextlib import suppress
@@ -52,6 +53,39 @@ def tree(root: int) -> list[Process]:
 def tree_cpu(root: int) -> float:
     """CPU seconds of the tree so far, ended processes included."""
     return sum(process.own + process.reaped for process in tree(root))
+
+
+class Meter:
+    """Context manager: ``seconds`` is what ``root`` and all below it used meanwhile, for trees in which processes vanish without being
+    waited for. What a process used is what it was last seen with (once a second, and at the end), so little is lost of those that end.
+    """
+
+    seconds: float
+
+    def __init__(self, root: int) -> None:
+        self._root, self._over = root, threading.Event()
+        self._seen: dict[int, float] = {}
+        self._thread = threading.Thread(target=self._look_on, daemon=True)
+
+    def __enter__(self) -> Meter:
+        self._look()
+        self._before = dict(self._seen)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+        self._look()
+        self.seconds = sum(self._seen.values()) - sum(self._before.values())
+
+    def _look(self) -> None:
+        for process in tree(self._root):
+            self._seen[process.pid] = process.own
+
+    def _look_on(self) -> None:
+        while not self._over.wait(1.0):
+            self._look()
 
 
 def by_kind(root: int) -> dict[str, float]:

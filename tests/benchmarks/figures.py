@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+
+OURS = "reelsift"
+OVER_LIMIT = "frames/s over the limit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,3 +121,27 @@ class Figures:
     def rows(self) -> list[Figure]:
         """By number of the goal; rows of one goal as they came."""
         return sorted(self._rows.values(), key=lambda row: int(row.goal.removeprefix("P")))
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a contender stands in a case: its rate over the limit's, per round."""
+
+    case: str
+    who: str
+    values: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        """Median of the rounds."""
+        return statistics.median(self.values)
+
+
+def standings(figures: Iterable[Figure]) -> list[Standing]:
+    """Every contender's rate over the limit, case by case as they came, the fastest first."""
+    found: dict[str, list[Standing]] = {}
+    for figure in figures:
+        who, _, what = figure.what.rpartition(": ")
+        if what == OVER_LIMIT:
+            found.setdefault(figure.case, []).append(Standing(figure.case, who or OURS, tuple(figure.values)))
+    return [each for case in found.values() for each in sorted(case, key=lambda standing: -standing.median)]

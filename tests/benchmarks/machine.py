@@ -11,10 +11,10 @@ from pathlib import Path
 
 import av
 
-from orchestrator.adapters.triton.distribution import TRITON_VERSION
+from orchestrator.adapters.triton.distribution import TRITON_VERSION, WHEEL
 from tests.benchmarks.service import cores
 
-PACKAGES = ("av", "onnxruntime", "numpy", "grpcio", "tritonclient", "litserve")
+PACKAGES = ("av", "onnxruntime", "numpy", "grpcio", "tritonclient", "litserve", "ray")
 
 
 def facts(rounds: int, seconds: float, load: float, others: Sequence[float]) -> dict[str, str]:
@@ -24,7 +24,7 @@ def facts(rounds: int, seconds: float, load: float, others: Sequence[float]) -> 
         "Machine": f"{cores()} cores of {_processor()}, {platform.system()} {platform.release()}",
         "Versions": f"Python {platform.python_version()}, Triton {TRITON_VERSION}, "
         + ", ".join(f"{package} {_version(package)}" for package in PACKAGES)
-        + f", libavcodec {'.'.join(map(str, av.library_versions['libavcodec']))}",
+        + f", {WHEEL.replace('==', ' ')}, libavcodec {'.'.join(map(str, av.library_versions['libavcodec']))}",
         "Other processes took": f"{statistics.median(others):.2f} cores (median over runs), {max(others):.2f} at most"
         if others
         else "not recorded",

@@ -43,7 +43,11 @@ def section(figures: Sequence[Figure], facts: Mapping[str, str], plot: str) -> s
     goals = [figure for figure in figures if figure.bound]
     rest = [figure for figure in figures if not figure.bound]
     lines = [f"- {name}: {value}" for name, value in facts.items()]
-    parts = ["\n".join(lines), f"![Every round of every goal]({plot})", table(HEAD, rows(goals))]
+    parts = [
+        "\n".join(lines),
+        f"![How contenders stand, and every round of every goal]({plot})",
+        table(HEAD, rows(goals)),
+    ]
     if rest:
         parts += ["For comparison:", table(HEAD[:5], [row[:5] for row in rows(rest)])]
     return "\n\n".join(parts)

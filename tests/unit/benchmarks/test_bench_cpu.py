@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tests.benchmarks.cpu import Others, kind, tree, tree_cpu
+from tests.benchmarks.cpu import Meter, Others, kind, tree, tree_cpu
 
 BURN = "import time\nwhile time.process_time() < {seconds}: pass\n"
 # A parent that burns, starts two children one after the other (both gone at the end) and a third that stays.
@@ -62,6 +62,31 @@ def test_a_process_outside_our_tree_belongs_to_the_others() -> None:
         assert orphan.stdout is not None
         orphan.stdout.read()
     assert others.cores * (time.monotonic() - began) >= 0.4
+
+
+def test_a_meter_keeps_what_processes_used_that_nobody_waits_for() -> None:
+    family = """
+import os, signal, sys, time
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+if not os.fork():
+    while time.process_time() < 0.5: pass
+    time.sleep(1.5)
+    os._exit(0)
+try:
+    os.wait()
+except ChildProcessError:
+    print("over", flush=True)
+sys.stdin.read()
+"""
+    parent = subprocess.Popen([sys.executable, "-S", "-c", family], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        with Meter(parent.pid) as meter:
+            assert parent.stdout is not None
+            assert parent.stdout.readline() == b"over\n"
+        assert len(tree(parent.pid)) == 1
+    finally:
+        parent.communicate()
+    assert 0.45 <= meter.seconds <= 0.8
 
 
 def test_a_process_that_is_gone_has_no_tree() -> None:

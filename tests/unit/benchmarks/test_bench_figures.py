@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from tests.benchmarks.figures import Figures, Run, at_least, at_most, limit_of, share_of_what_was_left
-from tests.benchmarks.rounds import throughput_figures
+from tests.benchmarks.figures import (
+    Figures,
+    Run,
+    Standing,
+    at_least,
+    at_most,
+    limit_of,
+    share_of_what_was_left,
+    standings,
+)
+from tests.benchmarks.rounds import PEERS, SERVING, throughput_figures
 
 ALL = frozenset({"P1", "P2", "P3", "P4"})
 
@@ -71,13 +80,16 @@ def test_scores_say_how_far_a_goal_is_reached() -> None:
 
 
 def test_one_round_becomes_ratios() -> None:
-    """120 frames: the limit takes 1 s, we 1.25 s, without Triton 1.2 s, LitServe 2 s, the naive script 2.5 s."""
+    """120 frames: the limit takes 1 s, ours 1.25 s, without Triton 1.2 s, PyTriton 1.5 s, LitServe 2 s, the naive script 2.5 s,
+    Ray Data 5 s."""
     runs = {
         "limit": Run(120, 1.0, 2.0),
         "ours": Run(120, 1.25, 2.2),
         "plain": Run(120, 1.2, 2.0),
-        "litserve_peer raw": Run(120, 2.0, 3.0),
-        "litserve_peer json": Run(120, 5.0, 8.0),
+        "litserve_client raw": Run(120, 2.0, 3.0),
+        "litserve_client json": Run(120, 5.0, 8.0),
+        "pytriton_client": Run(120, 1.5, 3.0),
+        "ray_data tuned": Run(120, 5.0, 6.0),
         "naive": Run(120, 2.5, 4.0),
     }
     figures = Figures()
@@ -88,6 +100,9 @@ def test_one_round_becomes_ratios() -> None:
     assert values["P3", "frames/s over LitServe"] == (pytest.approx(1.6), True)
     assert values["P3", "frames/s over LitServe as documented"] == (pytest.approx(4.0), None)
     assert values["P3", "frames/s over naive script"] == (pytest.approx(2.0), True)
+    assert values["P3", "frames/s over PyTriton"] == (pytest.approx(1.2), None)
+    assert values["P3", "frames/s over Ray Data"] == (pytest.approx(4.0), True)
+    assert values["P3", "frames/s over the best serving peer"] == (pytest.approx(1.2), False)
     assert values["P4", "CPU over the same without Triton"] == (pytest.approx(1.1), False)
     assert values["P1", "LitServe: frames/s over the limit"] == (pytest.approx(0.5), None)
     assert values["P2", "naive script: CPU a frame over the bare parts"] == (pytest.approx(2.0), None)
@@ -99,3 +114,46 @@ def test_sparse_sampling_has_the_higher_goal() -> None:
     throughput_figures("720p, every frame", runs, figures, frozenset({"P1"}))
     throughput_figures("720p, 2 fps", runs, figures, frozenset({"P1"}))
     assert [row.met for row in figures.rows if row.bound] == [True, False]
+
+
+def test_the_best_serving_peer_is_found_anew_in_each_round() -> None:
+    figures = Figures()
+    for walls in ((2.0, 4.0), (4.0, 2.0)):
+        runs = {"ours": Run(120, 1.0, 2.0)} | {
+            name: Run(120, wall, 3.0) for name, wall in zip(SERVING, walls, strict=True)
+        }
+        throughput_figures("720p, every frame", runs, figures, ALL)
+    (row,) = (row for row in figures.rows if row.what == "frames/s over the best serving peer")
+    assert row.values == [2.0, 2.0]
+
+
+def test_a_peer_alone_is_not_the_best_of_several() -> None:
+    figures = Figures()
+    throughput_figures("case", {"ours": Run(120, 1.0, 2.0), SERVING[0]: Run(120, 2.0, 3.0)}, figures, ALL)
+    assert [row.what for row in figures.rows] == ["frames/s over LitServe"]
+
+
+def test_serving_peers_are_peers() -> None:
+    assert set(SERVING) <= PEERS.keys()
+
+
+def test_contenders_stand_in_the_order_of_their_medians() -> None:
+    figures = Figures()
+    for case, who, values in (
+        ("720p, every frame", "", (0.9, 0.7)),
+        ("720p, every frame", "LitServe: ", (0.5, 0.6)),
+        ("720p, every frame", "PyTriton: ", (0.95, 0.93)),
+        ("720p, 2 fps", "", (1.2, 1.3)),
+    ):
+        for value in values:
+            figures.add("P1", f"{who}frames/s over the limit", case, value)
+    figures.add("P1", "frames/s of the limit", "720p, every frame", 138)
+    figures.add("P3", "frames/s over LitServe", "720p, every frame", 1.1, at_least(1.4))
+    found = standings(figures.rows)
+    assert found[0] == Standing("720p, every frame", "PyTriton", (0.95, 0.93))
+    assert [(each.case, each.who) for each in found[1:]] == [
+        ("720p, every frame", "reelsift"),
+        ("720p, every frame", "LitServe"),
+        ("720p, 2 fps", "reelsift"),
+    ]
+    assert [each.median for each in found] == pytest.approx([0.94, 0.8, 0.55, 1.25])

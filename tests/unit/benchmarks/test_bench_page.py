@@ -35,7 +35,7 @@ def test_the_table_is_markdown_with_aligned_columns() -> None:
 def test_comparisons_stand_apart_from_goals() -> None:
     goals, rest = page.section(made_up().rows, {"Machine": "made up"}, "plot.svg").split("For comparison:")
     assert "- Machine: made up" in goals
-    assert "![Every round of every goal](plot.svg)" in goals
+    assert "![How contenders stand, and every round of every goal](plot.svg)" in goals
     assert "over the limit" in goals
     assert "of the limit" in rest
     assert "over the limit" not in rest

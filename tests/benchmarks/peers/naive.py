@@ -1,13 +1,11 @@
 """The script that everybody writes first: decode, resize, collect eight, ask ONNX Runtime, with defaults everywhere.
 
-python -m tests.benchmarks.naive CLIP    # prints frames, wall and CPU seconds as JSON; imports and loading not counted
+python -m tests.benchmarks.peers.naive CLIP    # prints the run as JSON; imports and loading not counted
 """
 
 from __future__ import annotations
 
-import json
 import sys
-import time
 from pathlib import Path
 
 import av
@@ -15,6 +13,7 @@ import numpy as np
 import onnxruntime as ort
 
 from orchestrator.settings import Settings
+from tests.benchmarks.peers.common import measured
 
 
 def main(clip: str) -> None:
@@ -23,7 +22,11 @@ def main(clip: str) -> None:
         str(Settings().model_repository / "labels" / "1" / "model.onnx"), providers=["CPUExecutionProvider"]
     )
     model.run(None, {"frames": np.zeros((8, 224, 224, 3), np.uint8)})
-    wall, cpu = time.perf_counter(), time.process_time()
+    measured(lambda: label(clip, model))
+
+
+def label(clip: str, model: ort.InferenceSession) -> int:
+    """One step after the other; returns the number of answers."""
     answers, batch = 0, []
     with av.open(clip) as container:
         for frame in container.decode(video=0):
@@ -35,8 +38,7 @@ def main(clip: str) -> None:
         used = len(batch)
         batch += [np.zeros_like(batch[0])] * (8 - used)
         answers += len(model.run(None, {"frames": np.stack(batch)})[0][:used])
-    result = {"frames": answers, "wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
-    sys.stdout.write(json.dumps(result) + "\n")
+    return answers
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """LitServe serving the same model file, in two ways, both with a worker per core, one thread each, and the fast queue.
 
-    python -m tests.benchmarks.litserve_server PORT raw     # better than its documentation: eight frames as raw bytes
-    python -m tests.benchmarks.litserve_server PORT json    # as documented: a frame per request as base64 in JSON, which
+    python -m tests.benchmarks.peers.litserve_server PORT raw     # better than its documentation: eight frames as raw bytes
+    python -m tests.benchmarks.peers.litserve_server PORT json    # as documented: a frame per request as base64 in JSON, which
                                                             # LitServe itself puts together to batches of eight
 
 One thread, because ONNX Runtime's default lets the workers fight for the cores.

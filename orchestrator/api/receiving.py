@@ -15,9 +15,10 @@ from orchestrator.errors import InvalidRequest, ReelsiftError
 
 log = structlog.get_logger(__name__)
 
-SYNC_BYTES = 8 << 20
+SYNC_BYTES = 32 << 20
 SYNC_SECONDS = 0.25
 SETTLE_SECONDS = 0.05
+AHEAD = 2  # chunks in hand: one is written, one is read meanwhile
 
 
 class Reception:
@@ -43,7 +44,7 @@ class Reception:
         """Write ``chunks`` until the last one; complete then. Without a last one, as far as they came, it stays incomplete
         unless all that was announced is there: a client that vanished looks like one that closed its half.
 
-        The next chunk is read only after the one before is written: that is the client's backpressure. Raises
+        A chunk is read while the one before is written, but no sooner: that is the client's backpressure. Raises
         ``InvalidRequest``, and what the writer raises.
         """
         syncing = asyncio.create_task(self._synchronise())
@@ -88,19 +89,32 @@ class Reception:
 
     async def _write(self, chunks: AsyncIterator[pb.UploadChunk]) -> bool:
         """Whether the media ends here."""
-        async for chunk in chunks:
-            self._check(chunk)
-            committed = await self._writer.append(chunk.offset, chunk.data)
-            if committed != self._written:
-                self._written = committed
-                self._some.set()
-                if committed - self._synced >= SYNC_BYTES:
-                    self._enough.set()
-            if chunk.last:
-                return True
+        read: asyncio.Queue[pb.UploadChunk | None] = asyncio.Queue()
+        room = asyncio.Semaphore(AHEAD)
+        reading = asyncio.create_task(_read(chunks, read, room))
+        reading.add_done_callback(lambda _: read.put_nowait(None))
+        try:
+            while (chunk := await read.get()) is not None:
+                self._check(chunk)
+                await self._append(chunk)
+                room.release()
+                if chunk.last:
+                    return True
+            reading.result()
+        finally:
+            reading.cancel()
+            await asyncio.wait({reading})
         # gRPC shows a client that vanished as one that closed its half, and cancels the call a moment later
         await asyncio.sleep(SETTLE_SECONDS)
         return self._written == self._announced
+
+    async def _append(self, chunk: pb.UploadChunk) -> None:
+        committed = await self._writer.append(chunk.offset, chunk.data)
+        if committed != self._written:
+            self._written = committed
+            self._some.set()
+            if committed - self._synced >= SYNC_BYTES:
+                self._enough.set()
 
     def _check(self, chunk: pb.UploadChunk) -> None:
         if chunk.offset < 0:
@@ -139,3 +153,14 @@ class Reception:
     def _publish(self, state: UploadState) -> None:
         self._state = state
         self._news.set()
+
+
+async def _read(
+    chunks: AsyncIterator[pb.UploadChunk], read: asyncio.Queue[pb.UploadChunk | None], room: asyncio.Semaphore
+) -> None:
+    await room.acquire()
+    async for chunk in chunks:
+        read.put_nowait(chunk)
+        if chunk.last:
+            return
+        await room.acquire()

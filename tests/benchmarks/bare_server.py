@@ -1,6 +1,8 @@
-"""What gRPC itself can do: a server that sends messages which are ready, and takes uploads that it forgets.
+"""What gRPC itself can do: a server that sends messages which are ready, and takes uploads that it forgets, or only writes down.
 
-    python -m tests.benchmarks.bare_server ADDRESS MESSAGES     # a file of AnalyzeResponse, each behind its length
+    python -m tests.benchmarks.bare_server ADDRESS MESSAGES [UPLOAD]
+
+MESSAGES is a file of AnalyzeResponse, each behind its length; uploads go into the file UPLOAD, if there is one.
 
 As ours, it is grpc.aio over uvloop, with our messages.
 """
@@ -8,6 +10,7 @@ As ours, it is grpc.aio over uvloop, with our messages.
 from __future__ import annotations
 
 import asyncio
+import os
 import struct
 import sys
 from collections.abc import AsyncIterator, Iterable
@@ -46,8 +49,8 @@ def unpack(data: bytes) -> list[pb.AnalyzeResponse]:
 class Bare(AnalysisServiceServicer):
     """The two streams, without a service behind them."""
 
-    def __init__(self, messages: list[pb.AnalyzeResponse]) -> None:
-        self._messages = messages
+    def __init__(self, messages: list[pb.AnalyzeResponse], upload: str | None) -> None:
+        self._messages, self._upload = messages, upload
 
     async def WatchAnalysis(  # noqa: N802 - gRPC's name
         self, request: pb.WatchAnalysisRequest, context: object
@@ -59,15 +62,21 @@ class Bare(AnalysisServiceServicer):
         self, request_iterator: AsyncIterator[pb.UploadMediaRequest], context: object
     ) -> pb.UploadMediaResponse:
         taken = 0
+        file = os.open(self._upload, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600) if self._upload else None
         async for request in request_iterator:
-            taken += len(request.chunk.data)
+            data = request.chunk.data
+            if file is not None:
+                os.pwrite(file, data, taken)
+            taken += len(data)
+        if file is not None:
+            os.close(file)
         return pb.UploadMediaResponse(upload=pb.UploadProgress(committed_bytes=taken, complete=True))
 
 
-async def main(address: str, messages: list[pb.AnalyzeResponse]) -> None:
+async def main(address: str, messages: list[pb.AnalyzeResponse], upload: str | None = None) -> None:
     """Serve for ever."""
     server = grpc.aio.server(options=OPTIONS)
-    add_AnalysisServiceServicer_to_server(Bare(messages), server)
+    add_AnalysisServiceServicer_to_server(Bare(messages, upload), server)
     server.add_insecure_port(address)
     await server.start()
     await server.wait_for_termination()
@@ -75,4 +84,4 @@ async def main(address: str, messages: list[pb.AnalyzeResponse]) -> None:
 
 if __name__ == "__main__":
     uvloop.install()
-    asyncio.run(main(sys.argv[1], unpack(Path(sys.argv[2]).read_bytes())))
+    asyncio.run(main(sys.argv[1], unpack(Path(sys.argv[2]).read_bytes()), *sys.argv[3:]))

@@ -89,12 +89,14 @@ class Contenders:
         server = await self.service("windows")
         return await server.first_segment(clip, "windows")
 
-    def bare_server(self, messages: bytes) -> Service:
-        """A server that has these messages and nothing else to do."""
-        file, address = self.folder / "messages", f"unix:{self.folder}/bare.sock"
+    def bare_server(self, name: str, messages: bytes = b"", *, upload: Path | None = None) -> Service:
+        """A server that has these messages and nothing else to do; uploads are forgotten, or written to the file ``upload``."""
+        file, address = self.folder / f"{name}.messages", f"unix:{self.folder}/{name}.sock"
         file.write_bytes(messages)
         command = [sys.executable, "-m", "tests.benchmarks.bare_server", address, str(file)]
-        return self._stack.enter_context(service.running(command, address, self.folder / "bare.log"))
+        if upload is not None:
+            command.append(str(upload))
+        return self._stack.enter_context(service.running(command, address, self.folder / f"{name}.log"))
 
     async def service(self, profile: str, *, triton: bool = True, streams: int = 0) -> Service:
         """A running server that has analysed a short clip with ``profile`` once; with ``streams`` analyses at once, if not as many as by

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from tests.benchmarks import bare_server, footage, service, streams
 from tests.benchmarks.contenders import Contenders, script
 from tests.benchmarks.figures import OVER_LIMIT, Figures, Run, at_least, at_most, share_of_what_was_left
 from tests.benchmarks.memory import Peak
+
+T = TypeVar("T")
 
 FIRST_REPEATS = 5
 LONG = 5  # minutes of a clip that is long enough for rates
@@ -70,7 +73,7 @@ class Bench:
         self._log: tuple[str, service.Service] | None = (
             None  # an analysis of many segments, and a bare server of its messages
         )
-        self._sink: service.Service | None = None
+        self._sinks: dict[str, service.Service] = {}
 
     def prepare(self) -> None:
         """Build the clips, long enough for runs of the length asked for on this machine."""
@@ -135,11 +138,9 @@ class Bench:
             actors["plain"] = lambda: contenders.ours(clip, frames, fps, triton=False)
         if peers:
             actors |= {peer: (lambda peer=peer: contenders.peer(peer, clip, frames)) for peer in PEERS}  # type: ignore[misc]
-        names = list(actors)
-        turn = number % len(names)
         runs: dict[str, Run] = {}
-        for name in names[turn:] + names[:turn]:
-            run = runs[name] = await actors[name]()
+        for name, actor in turned(actors, number).items():
+            run = runs[name] = await actor()
             self._say(
                 f"{case.name}: {name} {run.rate:.1f} frames/s, {run.cpu_ms:.2f} CPU ms a frame, {run.wall:.1f} s, "
                 f"others {contenders.others[-1]:.2f} cores"
@@ -184,7 +185,7 @@ class Bench:
         if self._log is None:
             analysed = await server.analyze(self._minutes(60), "shreds")
             _, messages = await streams.watch(server.address, server.pid, analysed.id)
-            self._log = analysed.id, contenders.bare_server(bare_server.pack(messages))
+            self._log = analysed.id, contenders.bare_server("bare", bare_server.pack(messages))
         analysis, bare = self._log
         runs: dict[str, streams.Streamed] = {}
         for name, each in (("bare", bare), ("ours", server)) if number % 2 else (("ours", server), ("bare", bare)):
@@ -201,19 +202,26 @@ class Bench:
 
     async def _uploads(self, number: int, figures: Figures) -> None:
         server = await self._contenders.service("labels2")
-        if self._sink is None:
-            self._sink = self._contenders.bare_server(b"")
+        if not self._sinks:
+            self._sinks = {
+                "bare": self._contenders.bare_server("sink"),
+                "written": self._contenders.bare_server("written", upload=self._folder / "upload"),
+            }
         runs: dict[str, streams.Streamed] = {}
-        for name in ("bare", "ours") if number % 2 else ("ours", "bare"):
-            each = server if name == "ours" else self._sink
+        for name, each in turned({"ours": server, **self._sinks}, number).items():
             runs[name] = await streams.upload(each.address, each.pid, UPLOADED, create=name == "ours")
-        ours, bare = runs["ours"], runs["bare"]
+        ours, bare, written = runs["ours"], runs["bare"], runs["written"]
         self._say(
-            f"uploads: {ours.rate / 1e6:.0f} MB/s, bare {bare.rate / 1e6:.0f}; {ours.cpu / ours.units * 1e9:.2f} CPU s/GB"
+            f"uploads: {ours.rate / 1e6:.0f} MB/s, bare {bare.rate / 1e6:.0f}, bare to a file {written.rate / 1e6:.0f}; "
+            f"{ours.cpu / ours.units * 1e9:.2f} CPU s/GB"
         )
         figures.add("P8", "bytes/s over a bare client stream", "1 MB chunks", ours.rate / bare.rate, at_least(0.9))
         figures.add("P8", "CPU of client and server", "1 MB chunks", ours.cpu / ours.units * 1e9, at_most(1), "s/GB")
         figures.add("P8", "CPU of a bare client stream", "1 MB chunks", bare.cpu / bare.units * 1e9, unit="s/GB")
+        figures.add("P8", "bytes/s over a bare one that is written to a file", "1 MB chunks", ours.rate / written.rate)
+        figures.add(
+            "P8", "CPU of a bare one written to a file", "1 MB chunks", written.cpu / written.units * 1e9, unit="s/GB"
+        )
 
     async def _side_by_side(self, figures: Figures) -> None:
         wide = await self._contenders.service("labels2", streams=STREAMS)
@@ -302,3 +310,10 @@ def throughput_figures(case: str, runs: dict[str, Run], figures: Figures, goals:
     if "plain" in runs and "P4" in goals:
         figures.add("P4", "CPU over the same without Triton", case, ours.cpu_ms / runs["plain"].cpu_ms, at_most(1.05))
         figures.add("P4", "frames/s over the same without Triton", case, ours.rate / runs["plain"].rate)
+
+
+def turned(actors: Mapping[str, T], number: int) -> dict[str, T]:
+    """``actors``, beginning with another one in each round."""
+    names = list(actors)
+    turn = number % len(names)
+    return {name: actors[name] for name in names[turn:] + names[:turn]}

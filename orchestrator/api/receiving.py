@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
@@ -15,7 +16,7 @@ from orchestrator.errors import InvalidRequest, ReelsiftError
 
 log = structlog.get_logger(__name__)
 
-SYNC_BYTES = 32 << 20
+SYNC_BYTES, MOST_BYTES = 1 << 20, 32 << 20
 SYNC_SECONDS = 0.25
 SETTLE_SECONDS = 0.05
 AHEAD = 2  # chunks in hand: one is written, one is read meanwhile
@@ -24,15 +25,16 @@ AHEAD = 2  # chunks in hand: one is written, one is read meanwhile
 class Reception:
     """Takes one client's chunks for an upload of ``announced`` bytes (``None``: unknown) that stands at ``state``.
 
-    What was written is synchronised after every ``SYNC_BYTES``, or ``SYNC_SECONDS`` after a byte was written, and when the
-    client breaks off. That runs beside the writing, and acknowledging beside both: a client that does not read its
-    acknowledgements cannot hold its own upload.
+    What was written is synchronised ``SYNC_SECONDS`` after a byte was written; at once when it is ``SYNC_BYTES`` and the last time was
+    so long ago, or when it is ``MOST_BYTES``; and when the client breaks off. That runs beside the writing, and acknowledging beside
+    both: a client that does not read its acknowledgements cannot hold its own upload.
     """
 
     def __init__(self, writer: UploadWriter, announced: int | None, state: UploadState | None = None) -> None:
         self._writer = writer
         self._announced = announced
         self._written = self._synced = writer.committed
+        self._synced_at = -SYNC_SECONDS
         self._some = asyncio.Event()
         self._enough = asyncio.Event()
         self._closing = False
@@ -113,7 +115,8 @@ class Reception:
         if committed != self._written:
             self._written = committed
             self._some.set()
-            if committed - self._synced >= SYNC_BYTES:
+            unsafe, rested = committed - self._synced, time.monotonic() - self._synced_at >= SYNC_SECONDS
+            if unsafe >= MOST_BYTES or (unsafe >= SYNC_BYTES and rested):
                 self._enough.set()
 
     def _check(self, chunk: pb.UploadChunk) -> None:
@@ -142,7 +145,7 @@ class Reception:
             if self._synced != self._written:
                 written = self._written
                 self._publish(await self._writer.sync())
-                self._synced = max(self._synced, written)
+                self._synced, self._synced_at = max(self._synced, written), time.monotonic()
 
     async def _close(self, syncing: asyncio.Task[None]) -> None:
         self._closing = True

@@ -53,6 +53,8 @@ protos: setup
 bench: models
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/bench.txt
 	$(BIN)/python -m tests.benchmarks
+	$(BIN)/python -m tests.benchmarks.shots
+	$(BIN)/python -m tests.benchmarks.search
 
 bench-gpu: models
 	$(BIN)/python -m tests.benchmarks.gpu

@@ -16,8 +16,7 @@ PARAMETERS = {"intra_op_thread_count": "1", "inter_op_thread_count": "1"}
 def config_text(spec: ModelSpec) -> str:
     """Return config.pbtxt for a spec.
 
-    There is no dynamic batching: a request always carries max_batch_size rows, and merging requests would change the
-    batch shape, and with it the last bits of the answers.
+    There is no dynamic batching: requests come as full as their frames allow, and merging them would only make some wait for others.
     """
     from google.protobuf import text_format
     from tritonclient.grpc import model_config_pb2

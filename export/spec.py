@@ -73,7 +73,7 @@ class ModelSpec:
         version: the version folder that the export writes.
         architecture: the name that people know the network by.
         inputs, outputs: the tensors of the contract. The first dimension, the batch, is left out.
-        max_batch_size: rows of every request; callers pad to it, so that a batch shape never varies.
+        max_batch_size: the most rows of a request.
         instances: model instances on a CPU.
         sources: the packages that weights, reference code and labels come from.
         licence: SPDX expression of the exported model.

@@ -8,12 +8,14 @@ CPU milliseconds are those that the kernel counts for each kind of process; ``pe
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import subprocess
 import sys
 import tempfile
 import threading
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
@@ -46,7 +48,7 @@ class Watched:
 
     def __init__(self, root: int, folder: Path) -> None:
         self._root, self._file = root, folder / "perf.data"
-        self._kinds = {root: "orchestrator"}
+        self._kinds: dict[int, str] = {}
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look_on)
         self.shares: Counter[tuple[str, str]] = Counter()
@@ -67,11 +69,14 @@ class Watched:
     def _look_on(self) -> None:
         while not self._over.wait(0.2):
             for process in tree(self._root):
-                self._kinds.setdefault(process.pid, kind(process.arguments))
+                name = "orchestrator" if process.pid == self._root else kind(process.arguments)
+                with suppress(OSError):  # it may be gone
+                    for thread in os.listdir(f"/proc/{process.pid}/task"):
+                        self._kinds.setdefault(int(thread), name)
 
 
 def report(file: Path) -> str:
-    """``perf``'s samples by process and library, one ``COUNT;PID:NAME;LIBRARY`` a line."""
+    """``perf``'s samples by thread and library, one ``COUNT;TID:NAME;LIBRARY`` a line."""
     command = [
         "perf",
         "report",
@@ -90,12 +95,14 @@ def report(file: Path) -> str:
 
 
 def read(text: str, kinds: dict[int, str]) -> Counter[tuple[str, str]]:
-    """Samples by kind of process and part, of the processes in ``kinds`` alone."""
+    """Samples by kind of process and part, of the threads in ``kinds`` alone. Raises ``RuntimeError`` without any."""
     samples: Counter[tuple[str, str]] = Counter()
     for line in text.splitlines():
-        found = re.match(r"\s*(\d+);\s*(\d+):[^;]*;\s*(.+?)\s*$", line)
+        found = re.match(r"\s*(\d+)\s*;\s*(\d+):[^;]*;\s*(.+?)\s*$", line)
         if found and int(found[2]) in kinds:
             samples[kinds[int(found[2])], part(found[3])] += int(found[1])
+    if not samples:
+        raise RuntimeError("perf saw nothing of the service: may it be used here?")
     return samples
 
 

@@ -10,11 +10,11 @@ from tests.benchmarks.shots import Clip
 from tests.media.truth import Span
 
 REPORT = """# Samples;Pid:Command;Shared Object
-         120; 11:python;libavcodec-5e6b81c2.so.62.28.102
-          30; 11:python;libswscale-1a2b.so.9
-          50; 12:reelsift;libpython3.11.so.1.0
-          10; 12:reelsift;[kernel.kallsyms]
-        7000; 99:others;libc.so.6
+         120        ;     11:python;libavcodec-5e6b81c2.so.62.28.102
+          30        ;     11:python;libswscale-1a2b.so.9
+          50        ;     12:reelsift;libpython3.11.so.1.0
+          10        ;     12:reelsift;[kernel.kallsyms]
+        7000        ;     99:others;libc.so.6
 """
 KINDS = {11: "decode worker", 12: "orchestrator"}
 
@@ -26,6 +26,11 @@ def test_samples_are_counted_by_process_and_part():
         ("orchestrator", "Python"): 50,
         ("orchestrator", "kernel"): 10,
     }
+
+
+def test_a_profile_without_samples_is_none():
+    with pytest.raises(RuntimeError, match="perf"):
+        read(REPORT, {13: "orchestrator"})
 
 
 @pytest.mark.parametrize(

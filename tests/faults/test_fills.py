@@ -17,8 +17,8 @@ async def test_a_full_disk_pauses_and_loses_nothing(triton: str) -> None:
 
 @pytest.mark.timeout(240)
 async def test_an_impatient_service_is_noticed(triton: str) -> None:
-    # Full for longer than an analysis takes to a segment: so one meets it.
+    # Full 0.33 s after the analyses begin, and for longer than one takes to a segment: so one meets it.
     impatient = broken.program("impatient")
-    plan = fills.Plan(seed=2, fills=1, full_seconds=(8.0, 8.0), patience=5, program=impatient)
+    plan = fills.Plan(seed=31, fills=1, full_seconds=(8.0, 8.0), patience=5, program=impatient)
     outcome = await fills.play(plan, triton)
     assert outcome.broken

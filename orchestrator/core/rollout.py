@@ -1,0 +1,217 @@
+"""The life of a model's versions in service: which one answers, which one is on trial, and what ends a trial. Pure.
+
+    stage -> shadow -> canary -> promote          each step is optional but the first; rollback leads back from any of them
+
+One version is *stable*: it answers. One more may be the *candidate*: loaded and examined (STAGED), asked beside the stable one
+without being heard (SHADOW), or answering for a share of the analyses (CANARY). The stable version before the last promotion stays
+loaded as *previous*, until it is retired, so that rolling back takes no time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+
+
+class Stage(StrEnum):
+    """How far a candidate has come."""
+
+    STAGED = "STAGED"
+    SHADOW = "SHADOW"
+    CANARY = "CANARY"
+
+
+class Action(StrEnum):
+    """What a step does."""
+
+    STAGE = "STAGE"
+    SHADOW = "SHADOW"
+    CANARY = "CANARY"
+    PROMOTE = "PROMOTE"
+    ROLLBACK = "ROLLBACK"
+    RETIRE = "RETIRE"
+
+
+class Rail(StrEnum):
+    """What a version must not hit."""
+
+    FILES = "FILES"  # digests, truncated or foreign files
+    LOAD = "LOAD"  # it cannot be loaded, or its contract is another than the stable one's
+    PARITY = "PARITY"  # its golden answers are others than at export
+    LATENCY = "LATENCY"
+    MEMORY = "MEMORY"
+    ERRORS = "ERRORS"  # requests lost or refused, stubs that died
+    AGREEMENT = "AGREEMENT"  # its answers are too far from the stable one's
+
+
+class IllegalStep(ValueError):
+    """A step that the state does not allow; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """The version on trial. ``share``: of the requests (SHADOW) or of the analyses (CANARY), 0 while STAGED."""
+
+    version: int
+    stage: Stage = Stage.STAGED
+    share: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.version < 1:
+            raise ValueError(f"versions count from 1, got {self.version}")
+        if not 0 <= self.share <= 1 or (self.stage is Stage.STAGED) != (self.share == 0):
+            raise ValueError(f"a share lies above 0 and at most at 1, and a staged version has none; got {self.share}")
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """The wanted state of one model. ``revision`` counts its steps: 0 before the first."""
+
+    model: str
+    stable: int
+    candidate: Candidate | None = None
+    previous: int | None = None
+    revision: int = 0
+
+    @property
+    def wanted(self) -> tuple[int, ...]:
+        """The versions that are to be loaded, the stable one first."""
+        further = (self.candidate.version if self.candidate else None, self.previous)
+        return tuple(dict.fromkeys([self.stable, *(version for version in further if version is not None)]))
+
+    def version_for(self, key: str) -> int:
+        """The version that answers for the analysis ``key``: always the same one for the same state."""
+        candidate = self.candidate
+        if candidate is None or candidate.stage is not Stage.CANARY:
+            return self.stable
+        return candidate.version if _place(f"{self.model}/{candidate.version}/{key}") < candidate.share else self.stable
+
+    def staged(self, version: int) -> Rollout:
+        """With ``version`` as the candidate. Raises ``IllegalStep``."""
+        if version == self.stable:
+            raise IllegalStep(f"version {version} of {self.model} is the stable one already")
+        if self.candidate is not None and self.candidate.version != version:
+            raise IllegalStep(
+                f"version {self.candidate.version} of {self.model} is on trial; roll it back or promote it"
+            )
+        return self._next(candidate=Candidate(version))
+
+    def tried(self, stage: Stage, share: float) -> Rollout:
+        """With the candidate in ``stage`` (SHADOW or CANARY). Raises ``IllegalStep``; ``ValueError`` for a share that is none."""
+        return self._next(candidate=replace(self._candidate(), stage=stage, share=share))
+
+    def promoted(self) -> Rollout:
+        """With the candidate as the stable version. Raises ``IllegalStep``."""
+        return self._next(stable=self._candidate().version, candidate=None, previous=self.stable)
+
+    def rolled_back(self) -> Rollout:
+        """Without the candidate, or with the version before the last promotion. Raises ``IllegalStep``."""
+        if self.candidate is not None:
+            return self._next(candidate=None)
+        if self.previous is None:
+            raise IllegalStep(f"{self.model} has no candidate, and no earlier version to go back to")
+        return self._next(stable=self.previous, previous=None)
+
+    def retired(self, version: int) -> Rollout:
+        """Without ``version`` in memory. Raises ``IllegalStep`` for one that is in use."""
+        if version == self.stable or (self.candidate is not None and version == self.candidate.version):
+            raise IllegalStep(f"version {version} of {self.model} is in use; promote another or roll back first")
+        return self._next(previous=None if version == self.previous else self.previous)
+
+    def _candidate(self) -> Candidate:
+        if self.candidate is None:
+            raise IllegalStep(f"no version of {self.model} is on trial; stage one first")
+        return self.candidate
+
+    def _next(self, **changes: object) -> Rollout:
+        return replace(self, revision=self.revision + 1, **changes)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One entry of a model's history. ``evidence``: what was measured, by name."""
+
+    model: str
+    revision: int
+    action: Action
+    version: int
+    at: datetime
+    who: str
+    why: str
+    share: float = 0.0
+    automatic: bool = False
+    rail: Rail | None = None
+    evidence: Mapping[str, float | str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What one version's requests have come to since it was loaded, or since ``reset``. Times are seconds from asking to the answer."""
+
+    requests: int = 0
+    failures: int = 0
+    p50_s: float = 0.0
+    p95_s: float = 0.0
+    resident_bytes: int = 0
+    """Of its processes now."""
+    resident_first_bytes: int = 0
+    """Of its processes when it had warmed up."""
+    compared: int = 0
+    """Answers compared with the stable version's."""
+    disagreed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Budgets:
+    """What a candidate may cost. Ratios are to the stable version. Latency and agreement are judged on ``least`` requests or more,
+    failures on ``failures`` or more."""
+
+    least: int = 20
+    error_rate: float = 0.02
+    failures: int = 3
+    latency_ratio: float = 1.5
+    latency_slack_s: float = 0.05
+    memory_ratio: float = 1.5
+    memory_slack_bytes: int = 256 << 20
+    growth_bytes: int = 128 << 20
+    """More than that since it had warmed up is a leak."""
+    disagreement: float = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A rail that was hit, in words and numbers."""
+
+    rail: Rail
+    detail: str
+    evidence: Mapping[str, float | str] = field(default_factory=dict)
+
+
+def judge(candidate: Measured, stable: Measured, budgets: Budgets) -> Hit | None:
+    """The first rail that the candidate hits, the worst first."""
+    seen = {"requests": float(candidate.requests), "failures": float(candidate.failures)}
+    if candidate.failures >= budgets.failures and candidate.failures > budgets.error_rate * candidate.requests:
+        return Hit(Rail.ERRORS, f"{candidate.failures} of {candidate.requests} requests failed", seen)
+    grown = candidate.resident_bytes - candidate.resident_first_bytes
+    if candidate.resident_first_bytes and grown > budgets.growth_bytes:
+        return Hit(Rail.MEMORY, f"its processes grew by {grown >> 20} MiB", seen | {"grown_bytes": float(grown)})
+    most = stable.resident_bytes * budgets.memory_ratio + budgets.memory_slack_bytes
+    if stable.resident_bytes and candidate.resident_bytes > most:
+        detail = f"its processes take {candidate.resident_bytes >> 20} MiB, the stable version's {stable.resident_bytes >> 20}"
+        return Hit(Rail.MEMORY, detail, seen | {"resident_bytes": float(candidate.resident_bytes)})
+    if candidate.compared >= budgets.least and candidate.disagreed > budgets.disagreement * candidate.compared:
+        detail = f"{candidate.disagreed} of {candidate.compared} answers differ from the stable version's"
+        return Hit(Rail.AGREEMENT, detail, seen | {"disagreed": float(candidate.disagreed)})
+    enough = candidate.requests >= budgets.least and stable.requests >= budgets.least
+    if enough and candidate.p95_s > stable.p95_s * budgets.latency_ratio + budgets.latency_slack_s:
+        detail = f"95 % of its answers come within {candidate.p95_s:.3f} s, of the stable version's within {stable.p95_s:.3f} s"
+        return Hit(Rail.LATENCY, detail, seen | {"p95_s": candidate.p95_s, "stable_p95_s": stable.p95_s})
+    return None
+
+
+def _place(text: str) -> float:
+    """A number in [0, 1) that depends on nothing but ``text``."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7]) / (1 << 56)

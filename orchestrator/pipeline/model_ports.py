@@ -1,0 +1,97 @@
+"""What rollouts need from the world: the versions that Triton serves, and a place where their wanted state is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from orchestrator.core.rollout import Hit, Measured, Rollout, Step
+
+
+class RailHit(Exception):
+    """A version was examined, and hit a rail. Nothing of it is loaded any more."""
+
+    def __init__(self, hit: Hit) -> None:
+        super().__init__(hit.detail)
+        self.hit = hit
+
+
+@dataclass(frozen=True, slots=True)
+class VersionInfo:
+    """A version that the model repository holds, by its manifest. ``parity``: largest error over its tolerance, by output, as measured
+    at export; ``defect``: what is wrong with its files, empty if nothing is."""
+
+    model: str
+    version: int
+    digest: str
+    precision: str = "fp32"
+    target: str = "onnx"
+    licence: str = ""
+    created: str = ""
+    parity: Mapping[str, float] = field(default_factory=dict)
+    nbytes: int = 0
+    loaded: bool = False
+    defect: str = ""
+
+
+class ModelServer(Protocol):
+    """Versions of models in Triton. Which one answers for whom is what ``direct`` said last; without it, the repository's own choice."""
+
+    @property
+    def managed(self) -> bool:
+        """Whether versions can be loaded and unloaded: not in a Triton that others run."""
+        ...
+
+    def models(self) -> Sequence[str]:
+        """The models of the repository."""
+        ...
+
+    def default(self, model: str) -> int:
+        """The version that the repository's own config names. Raises ``NotFound``."""
+        ...
+
+    async def versions(self, model: str) -> Sequence[VersionInfo]:
+        """What the repository holds of ``model``, oldest first. Raises ``NotFound``."""
+        ...
+
+    async def examine(self, model: str, version: int) -> Mapping[str, float | str]:
+        """Check the files of ``version``, load it, and ask it: golden inputs must have the answers that they had at export, within
+        latency and memory budgets beside the stable version's. It stays loaded. Returns what was measured. Raises ``RailHit``;
+        ``NotFound``; ``InferenceUnavailable`` when Triton itself is away."""
+        ...
+
+    async def hold(self, wanted: Mapping[str, Sequence[int]]) -> None:
+        """Have exactly these further versions loaded (models not named keep to their default, on demand); one that is no longer wanted is
+        unloaded once no analysis is pinned to it. Raises ``RailHit`` for one that cannot be loaded."""
+        ...
+
+    def direct(self, rollouts: Mapping[str, Rollout]) -> None:
+        """From now on new pins, and shadows, follow these. A pin to a candidate that was rolled back fails its requests with
+        ``VersionWithdrawn`` (retryable): its analysis goes on, from its checkpoint, with the stable one. Other pins keep their version."""
+        ...
+
+    def measured(self, model: str, version: int) -> Measured:
+        """What its requests have come to."""
+        ...
+
+    def pinned(self, model: str, version: int) -> int:
+        """How many analyses are pinned to it."""
+        ...
+
+
+class RolloutStore(Protocol):
+    """The truth of rollouts: what ``step`` has returned is on disk."""
+
+    async def rollouts(self) -> Mapping[str, Rollout]:
+        """The wanted state of every model that has ever had a step."""
+        ...
+
+    async def step(self, rollout: Rollout, step: Step) -> bool:
+        """Commit the state and its history entry together; false, and nothing changes, when the model is not at
+        ``rollout.revision - 1`` any more (another was faster)."""
+        ...
+
+    async def history(self, model: str, limit: int = 100) -> Sequence[Step]:
+        """The newest steps first."""
+        ...

@@ -11,6 +11,9 @@ CONFIG_FILE = "config.pbtxt"
 LABELS_FILE = "labels.txt"
 PARAMETERS = {"intra_op_thread_count": "1", "inter_op_thread_count": "1"}
 """One thread per instance: two instances of one thread beat one spinning instance beside a decoder by 45 %."""
+FREE_SIZES = {"enable_mem_pattern": "0"}
+"""Where sizes follow from the request, ONNX Runtime's plan of memory serves one of them alone, and takes a block anew for each run: `shots`
+took 540 MB in place of 340, and up to a tenth of its time to fill pages."""
 
 
 def config_text(spec: ModelSpec) -> str:
@@ -32,7 +35,8 @@ def config_text(spec: ModelSpec) -> str:
         config.output.append(model_config_pb2.ModelOutput(**fields))
     config.instance_group.add(count=spec.instances, kind=model_config_pb2.ModelInstanceGroup.KIND_CPU)
     config.version_policy.latest.num_versions = 1
-    for key, value in PARAMETERS.items():
+    free = any(-1 in tensor.dims for tensor in spec.inputs)
+    for key, value in (PARAMETERS | (FREE_SIZES if free else {})).items():
         config.parameters[key].string_value = value
     return str(text_format.MessageToString(config))
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from orchestrator.core.frames import FrameBatch, Tap, View
 from orchestrator.core.sampling import EVERY_FRAME
 from orchestrator.core.segmenting import Boundary
-from orchestrator.core.shots import LAG, LEAD, Block, CutFinder, Cuts, Gate, Thumbnails, Window
+from orchestrator.core.shots import LAG, LEAD, Block, CutFinder, Gate, Thumbnails, Verdict, Window
 from orchestrator.ports import Inference
 
 VIEW = View(48, 27)
@@ -38,7 +38,7 @@ class Options:
 
 
 class Shots:
-    """TransNetV2 through the model ``shots``, behind a gate that spares windows which are quiet, or whose cuts are plain (they score 1).
+    """TransNetV2 through the model ``shots``, behind a gate that spares it frames which are quiet, or whose cuts are plain (they score 1).
 
     ``feed`` and ``finish`` are called in order; ``found`` is called with new cuts and the frame below which none can
     follow. ``state`` holds the windows whose scores have been handed on by then, and nothing of the later ones, which
@@ -47,7 +47,7 @@ class Shots:
 
     name = "shots"
     models = ("shots",)
-    revision = 2
+    revision = 3
     tap = Tap(VIEW, EVERY_FRAME, BATCH, host=True)
 
     def __init__(self, options: Options) -> None:
@@ -56,7 +56,7 @@ class Shots:
         self._cuts = CutFinder(options.threshold)
         self._thumbnails = _Thumbnails()
         self._next_block = Block(0)
-        self._pending: deque[tuple[Window, asyncio.Task[Scores] | Scores]] = deque()
+        self._pending: deque[tuple[Window, asyncio.Task[Scores] | None]] = deque()
         self._total: int | None = None  # frames of the media, once known
         self._found: Found = lambda cuts, settled: None
         self.windows_inferred = self.windows_quiet = self.windows_plain = 0
@@ -102,32 +102,31 @@ class Shots:
         self._found = found
         while (block := self._next_block).ready(frames := len(self._thumbnails), self._total is not None):
             self._next_block = block.next
-            for window, cuts in block.windows(frames, self._judge):
-                if cuts is None:
+            for window in block.windows(frames, self._judge):
+                if window.verdict.doubt is not None:
                     self.windows_inferred += 1
-                    shown = self._thumbnails.pick(window.indices(frames))
+                    shown = self._thumbnails.pick(window.shown(frames))
                     task = asyncio.ensure_future(self._infer(inference, shown))
                     # An answer waits for nobody, least of all for bytes of a stalled upload.
                     task.add_done_callback(lambda _: self._collect())
                     self._pending.append((window, task))
                 else:
-                    self.windows_quiet += not cuts
-                    self.windows_plain += bool(cuts)
-                    self._pending.append((window, window.scores(cuts)))
+                    self.windows_quiet += not window.verdict.cuts
+                    self.windows_plain += bool(window.verdict.cuts)
+                    self._pending.append((window, None))
                 await self._wait(IN_FLIGHT)
             self._thumbnails.forget(block.cores[-1].core_end - MARGIN)
 
-    def _judge(self, window: Window) -> Cuts | None:
-        start, end, jumps = window.seen_by_gate(len(self._thumbnails))
-        cuts = self._gate.judge(self._thumbnails.range(start, end), jumps)
-        return None if cuts is None else tuple(start + cut for cut in cuts)
+    def _judge(self, window: Window) -> Verdict:
+        start, end, core = window.seen_by_gate(len(self._thumbnails))
+        return self._gate.judge(self._thumbnails.range(start, end), core).moved(start)
 
     async def _infer(self, inference: Inference, thumbnails: Thumbnails) -> Scores:
         length = (len(thumbnails),)
         answer = await inference.infer(
             "shots", {"frames": thumbnails[None]}, output_dims={"cut": length, "transition": length}
         )
-        return np.asarray(answer["cut"][0, LEAD:-LEAD], np.float32)
+        return np.asarray(answer["cut"][0], np.float32)
 
     async def _wait(self, keep: int) -> None:
         """Wait until at most ``keep`` windows are with the model; raises what one of them raised."""
@@ -137,18 +136,16 @@ class Shots:
             self._collect()
 
     def _tasks(self) -> list[asyncio.Task[Scores]]:
-        return [scores for _, scores in self._pending if isinstance(scores, asyncio.Task)]
+        return [task for _, task in self._pending if task is not None]
 
     def _collect(self) -> None:
         """Take the answers that are there, in order. A failure stays for whoever waits."""
         while self._pending:
-            window, found = self._pending[0]
-            if isinstance(found, asyncio.Task) and (
-                not found.done() or found.cancelled() or found.exception() is not None
-            ):
+            window, task = self._pending[0]
+            if task is not None and (not task.done() or task.cancelled() or task.exception() is not None):
                 return
             self._pending.popleft()
-            scores = found.result() if isinstance(found, asyncio.Task) else found
+            scores = window.scores(task.result() if task is not None else None)
             last = self._total is not None and window.core_end >= self._total
             if self._total is not None:
                 scores = scores[: self._total - window.core_start]

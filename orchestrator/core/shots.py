@@ -2,14 +2,14 @@
 
 TransNetV2 (Soucek & Lokoc 2020, arXiv:2008.04838) scores windows of frames at 48x27 pixels; its reference inference shows it 100, of
 which the middle 50 count, and pads the ends of the media by repeating the first and last frame. So do we, anchored at frame 0; but
-where two neighbouring cores both need the model they share a window of 150, which costs a quarter less.
+of those 50 it is asked about the frames in doubt alone, and two neighbouring cores that both need it share a window.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -33,8 +33,23 @@ Cuts = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a gate says of consecutive frames: the first frames of new shots that are plain, and the frames ``[start, end)`` of which only
+    the model can tell (``None``: of none).
+    """
+
+    cuts: Cuts = ()
+    doubt: tuple[int, int] | None = None
+
+    def moved(self, frames: int) -> Verdict:
+        """The same, ``frames`` later."""
+        doubt = None if self.doubt is None else (self.doubt[0] + frames, self.doubt[1] + frames)
+        return Verdict(tuple(cut + frames for cut in self.cuts), doubt)
+
+
+@dataclass(frozen=True, slots=True)
 class Gate:
-    """Decides from the thumbnails alone what a window holds, where that is plain, so that such windows need no model.
+    """Decides from the thumbnails alone what a window holds, where that is plain, so that such frames need no model.
 
     A hard cut is a jump: ``step`` is the least mean absolute difference (0..255) of neighbouring frames that counts as one, if it is also
     ``jump`` times the usual difference nearby (motion is as large, but lasts). A gradual transition changes the colours: ``drift`` is
@@ -43,9 +58,9 @@ class Gate:
     while motion stays below 2.2 and 0.1; the defaults keep a distance from both.
 
     A cut is plain when its jump is at least ``sure`` and ``PLAIN_JUMP`` times the usual, no other lies within ``APART`` frames, the
-    new picture stays (a flash does not), and nothing drifts between the jumps. With ``sure`` of 0 every cut is the model's to find.
-    Against showing the model every window that may hold a cut this spares it 44 % of the frames of the tests' composite, whose cuts all
-    remain, and 20 % of a film trailer's, of whose 110 cuts two are lost and one is added (``ops/performance.md``).
+    new picture stays (a flash does not), and nothing drifts between the jumps. Else the model is asked, about the frames within
+    ``APART`` of such a jump and those that drift. With ``sure`` of 0 every cut is the model's to find, in all of the window.
+    What that saves, and costs, stands in ``ops/performance.md``.
     """
 
     step: float
@@ -53,25 +68,30 @@ class Gate:
     drift: float
     sure: float = 0.0
 
-    def judge(self, thumbnails: Thumbnails, jumps: slice = slice(None)) -> Cuts | None:
-        """The first frames of new shots in consecutive ``thumbnails`` ``[n, 27, 48, 3]``, hard cuts among the frames ``jumps`` alone;
-        ``None`` where only the model can tell.
+    def judge(self, thumbnails: Thumbnails, core: slice = slice(None)) -> Verdict:
+        """What ``core`` of consecutive ``thumbnails`` ``[n, 27, 48, 3]`` holds: hard cuts whose last frame of the old shot is in it, and
+        drifts that reach into it.
         """
+        asked = range(len(thumbnails))[core]
         if len(thumbnails) < 2:
-            return ()
+            return Verdict()
         frames = thumbnails.astype(np.int16)
         steps, usual = _steps(frames)
         found = np.flatnonzero((steps > self.step) & (steps > self.jump * usual)) + 1
-        asked = range(len(thumbnails))[jumps]
-        cuts = tuple(int(frame) for frame in found if frame in asked)
-        if cuts and not (self.sure and all(self._is_plain(cut, frames, steps, usual, found) for cut in cuts)):
-            return None
-        shots = [0, *found, len(frames)] if self.sure else [0, len(frames)]
-        for start, end in itertools.pairwise(shots):
-            beside = end <= asked.start or start >= asked.stop  # another window's
-            if not (self.sure and beside) and self._drifts(thumbnails[start:end]):
-                return None
-        return cuts
+        cuts = [int(cut) for cut in found if cut - 1 in asked]
+        if not self.sure:
+            return Verdict((), (asked.start, asked.stop) if cuts or self._drifting(thumbnails) else None)
+        plain = {cut for cut in cuts if self._is_plain(cut, frames, steps, usual, found)}
+        doubts = [(cut - APART, cut + APART) for cut in cuts if cut not in plain]
+        for start, end in itertools.pairwise([0, *found, len(frames)]):
+            if drift := self._drifting(thumbnails[start:end]):
+                doubts.append((start + drift[0], start + drift[1]))
+        reached = [(max(start, asked.start), min(end, asked.stop)) for start, end in doubts]
+        reached = [(start, end) for start, end in reached if start < end]
+        if not reached:
+            return Verdict(tuple(sorted(plain)))
+        doubt = min(start for start, _ in reached), max(end for _, end in reached)
+        return Verdict(tuple(cut for cut in sorted(plain) if not doubt[0] < cut <= doubt[1]), doubt)
 
     def _is_plain(self, cut: int, frames: Frames, steps: Steps, usual: Steps, found: NDArray[np.int64]) -> bool:
         step = steps[cut - 1]
@@ -83,14 +103,16 @@ class Gate:
         later = [cut + after for after in LATER if cut + after < end]
         return all(np.abs(frames[at] - frames[cut - 1]).mean() >= STAYS * step for at in later)
 
-    def _drifts(self, thumbnails: Thumbnails) -> bool:
+    def _drifting(self, thumbnails: Thumbnails) -> tuple[int, int] | None:
+        """From where to where the colours drift."""
         if len(thumbnails) < 2:
-            return False
+            return None
         levels = (thumbnails >> 6).astype(np.int64)
         colours = (levels[..., 0] * 16 + levels[..., 1] * 4 + levels[..., 2]).reshape(len(thumbnails), -1)
         shares = np.stack([np.bincount(frame, minlength=64) for frame in colours]) / colours.shape[1]
         lag = min(LAG, len(shares) - 1)
-        return bool(np.any(np.abs(shares[lag:] - shares[:-lag]).sum(axis=1) / 2 > self.drift))
+        found = np.flatnonzero(np.abs(shares[lag:] - shares[:-lag]).sum(axis=1) / 2 > self.drift)
+        return (int(found[0]), int(found[-1]) + lag + 1) if len(found) else None
 
 
 def _steps(frames: Frames) -> tuple[Steps, Steps]:
@@ -102,28 +124,46 @@ def _steps(frames: Frames) -> tuple[Steps, Steps]:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Decides frames ``[core_start, core_end)``, and shows ``LEAD`` frames more at each end."""
+    """Decides frames ``[core_start, core_end)`` by ``verdict``; the model is shown those in doubt, and ``LEAD`` frames more at each end."""
 
     core_start: int
     core_end: int
+    verdict: Verdict = Verdict()
 
-    def indices(self, frames: int) -> NDArray[np.int64]:
-        """The frame indices shown, repeated at the ends of a media of ``frames`` frames."""
-        return np.clip(np.arange(self.core_start - LEAD, self.core_end + LEAD), 0, frames - 1)
+    def shown(self, frames: int) -> NDArray[np.int64]:
+        """The frames that the model is shown, repeated at the ends of a media of ``frames`` frames; none where nothing is in doubt."""
+        if self.verdict.doubt is None:
+            return np.zeros(0, np.int64)
+        start, end = self.verdict.doubt
+        return np.clip(np.arange(start - LEAD, end + LEAD), 0, frames - 1)
 
-    def scores(self, cuts: Cuts) -> NDArray[np.float32]:
-        """What the model would say of its core if it were sure: 1 at the last frame of each old shot, 0 elsewhere."""
+    def scores(self, answer: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """Of its core: 1 at the last frame of each old shot whose cut is plain, the model's ``answer`` (to all that it was shown) where
+        there was doubt, else 0.
+        """
         made = np.zeros(self.core_end - self.core_start, np.float32)
-        made[[cut - 1 - self.core_start for cut in cuts]] = 1.0
+        made[[cut - 1 - self.core_start for cut in self.verdict.cuts]] = 1.0
+        if self.verdict.doubt is not None and answer is not None:
+            start, end = self.verdict.doubt
+            made[start - self.core_start : end - self.core_start] = answer[LEAD:-LEAD]
         return made
 
     def seen_by_gate(self, frames: int) -> tuple[int, int, slice]:
-        """What the gate compares: frames ``[start, end)``, and which of them may be the first of a new shot.
+        """What the gate compares: frames ``[start, end)``, and which of them are the core's.
 
         A gradual transition with its middle in the core shows itself half of ``LAG`` around it.
         """
         start, end = max(0, self.core_start - LAG // 2), min(frames, self.core_end + LAG // 2 + 1)
-        return start, end, slice(self.core_start + 1 - start, self.core_end + 1 - start)
+        return start, end, slice(self.core_start - start, self.core_end - start)
+
+    def joined(self, other: Window) -> Window:
+        """One window for both; ``other`` is the next one, and both are in doubt."""
+        first, second = self.verdict, other.verdict
+        assert first.doubt is not None
+        assert second.doubt is not None
+        doubt = first.doubt[0], second.doubt[1]
+        cuts = tuple(cut for cut in (*first.cuts, *second.cuts) if not doubt[0] < cut <= doubt[1])
+        return Window(self.core_start, other.core_end, Verdict(cuts, doubt))
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,13 +198,12 @@ class Block:
         cores = self.cores
         return cores[0].core_start < frames and (finished or frames >= cores[-1].core_end + LEAD)
 
-    def windows(self, frames: int, judge: Callable[[Window], Cuts | None]) -> list[tuple[Window, Cuts | None]]:
-        """The windows that decide its frames, in order, with the first frames of new shots in them; ``None`` for those that go to the
-        model.
-        """
-        judged = [(core, judge(core)) for core in self.cores if core.core_start < frames]
-        if len(judged) == 2 and all(cuts is None for _, cuts in judged):
-            return [(Window(judged[0][0].core_start, judged[1][0].core_end), None)]
+    def windows(self, frames: int, judge: Callable[[Window], Verdict]) -> list[Window]:
+        """The windows that decide its frames, in order, each with its verdict. Two are one where that shows the model fewer frames."""
+        judged = [replace(core, verdict=judge(core)) for core in self.cores if core.core_start < frames]
+        match [window.verdict.doubt for window in judged]:
+            case [(_, end), (start, _)] if start - end < 2 * LEAD:
+                return [judged[0].joined(judged[1])]
         return judged
 
 

@@ -2,8 +2,8 @@
 
     python -m tests.benchmarks.shots        # a table in Markdown
 
-The composite and its variant with dissolves have a known truth. The film trailer that TransNetV2's package brings along has none: what
-the model says when it sees every window stands for it.
+The composite and its variant with dissolves have a known truth. The clip that TransNetV2's package brings along has none: what the
+model says when it sees every window stands for it, so that a cut which the gate finds and the model does not counts as a false one.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ NEAR = 1  # frames that a cut may lie beside its truth
 GATES = {
     "every window that changes (`thorough`)": Options(gate_step=0, gate_jump=0, gate_drift=0, gate_sure=0),
     "windows that may hold a cut": Options(gate_sure=0),
-    "and no plain cuts (`default`)": Options(),
+    "frames in doubt alone (`default`)": Options(),
 }
 HEAD = (
     "clip",
@@ -126,7 +126,7 @@ async def main() -> None:
         clips = [read("composite", file, truth.cuts)]
         truth = composite.build_dissolves(file)
         clips.append(read("composite with dissolves", file, truth.cuts, truth.dissolves))
-    clips.append(read("film trailer", unpack(WEIGHTS) / "tests" / "test.mp4"))
+    clips.append(read("the package's clip", unpack(WEIGHTS) / "tests" / "test.mp4"))
     cells = []
     for clip in clips:
         reference: list[int] | None = None

@@ -26,6 +26,12 @@ def test_committed_config_is_the_generated_one(spec: ModelSpec) -> None:
 
 
 @by_model
+def test_memory_is_planned_only_where_every_request_is_alike(spec: ModelSpec) -> None:
+    free = any(-1 in tensor.dims for tensor in spec.inputs)
+    assert ('key: "enable_mem_pattern"' in config_text(spec)) == free
+
+
+@by_model
 def test_committed_labels_are_there_exactly_where_declared(spec: ModelSpec) -> None:
     assert (DEFAULT_REPOSITORY / spec.name / "labels.txt").exists() == spec.labels
 

@@ -102,8 +102,9 @@ def _export(path: Path, spec: ModelSpec, force: bool) -> ExportResult:
 def _build(path: Path, spec: ModelSpec) -> None:
     import onnx
 
+    from export import golden
     from export.simplify import simplified
-    from export.verify import verify
+    from export.verify import evaluate_with, session, verify
 
     builder, files = _builder(spec), _files(spec)
     target = manifest.version_folder(path, spec)
@@ -116,7 +117,10 @@ def _build(path: Path, spec: ModelSpec) -> None:
             (staging / manifest.TOKENIZER_FILE).write_bytes(tokenizer)
         onnx.save(simplified(builder.build(files)), staging / manifest.MODEL_FILE)
         model = staging / manifest.MODEL_FILE
-        parity = verify(spec, model, builder.reference(files), builder.golden(files), builder.METHOD)
+        batches = builder.golden(files)
+        parity = verify(spec, model, builder.reference(files), batches, builder.METHOD)
+        answers = evaluate_with(session(model))
+        golden.write(staging / manifest.GOLDEN_FILE, spec, answers, golden.chosen(batches))
         manifest.write(staging, spec, parity)
         if spec.labels:
             repository.write_labels(path, spec, builder.labels(files))

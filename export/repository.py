@@ -17,6 +17,7 @@ def config_text(spec: ModelSpec) -> str:
     """Return config.pbtxt for a spec.
 
     There is no dynamic batching: requests come as full as their frames allow, and merging them would only make some wait for others.
+    The version is named, so that a further one in the folder is not served before somebody says so.
     """
     from google.protobuf import text_format
     from tritonclient.grpc import model_config_pb2
@@ -31,7 +32,7 @@ def config_text(spec: ModelSpec) -> str:
             fields["label_filename"] = LABELS_FILE
         config.output.append(model_config_pb2.ModelOutput(**fields))
     config.instance_group.add(count=spec.instances, kind=model_config_pb2.ModelInstanceGroup.KIND_CPU)
-    config.version_policy.latest.num_versions = 1
+    config.version_policy.specific.versions.append(spec.version)
     for key, value in PARAMETERS.items():
         config.parameters[key].string_value = value
     return str(text_format.MessageToString(config))

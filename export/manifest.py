@@ -4,78 +4,86 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from export.fetch import sha256_of
 from export.parity import Parity
-from export.recipe import recipe_digest
-from export.spec import ModelSpec, TensorSpec, TextModelSpec
+from export.spec import TensorSpec, TextModelSpec
+from export.variant import Variant
 
 MODEL_FILE = "model.onnx"
 MANIFEST_FILE = "manifest.json"
+GOLDEN_FILE = "golden.npz"
 TOKENIZER_FILE = "tokenizer.json"
 _TOOLS = ("onnx", "onnxruntime", "onnxslim", "numpy", "torch")
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """The part of a manifest that says whether a version folder is current."""
+    """The part of a manifest that says what a version is, and whether its folder is current."""
 
     name: str
     version: int
     digest: str
+    """SHA-256 of model.onnx."""
     recipe: str
-    tokenizer: str | None = None
-    """SHA-256 of tokenizer.json, None where the model reads no text."""
-
-
-def version_folder(repository: Path, spec: ModelSpec) -> Path:
-    """model_repository/NAME/VERSION."""
-    return repository / spec.name / str(spec.version)
+    files: Mapping[str, str]
+    """SHA-256 of every file of the folder but the manifest, by path in it."""
+    precision: str
+    target: str
+    licence: str
 
 
 def read(folder: Path) -> Manifest | None:
     """Return the manifest of a version folder, None when it is missing or not one."""
     try:
         data = json.loads((folder / MANIFEST_FILE).read_bytes())
-        return Manifest(data["name"], data["version"], data["digest"], data["recipe"], data.get("tokenizer"))
+        return Manifest(
+            data["name"],
+            data["version"],
+            data["digest"],
+            data["recipe"],
+            dict(data.get("files", {})),
+            data.get("precision", "fp32"),
+            data.get("target", "onnx"),
+            data["licence"],
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def is_current(repository: Path, spec: ModelSpec) -> bool:
-    """Whether the version folder holds what this spec's recipe makes, byte for byte as it was written."""
-    folder = version_folder(repository, spec)
-    manifest = read(folder)
-    model = folder / MODEL_FILE
-    if manifest is None or not model.exists() or manifest.recipe != recipe_digest(spec):
-        return False
-    tokenizer = folder / TOKENIZER_FILE
-    if isinstance(spec, TextModelSpec) and not (tokenizer.exists() and manifest.tokenizer == sha256_of(tokenizer)):
-        return False
-    return manifest.digest == sha256_of(model)
+def digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file of a version folder but its manifest, by path in it."""
+    files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {name: sha256_of(path) for name, path in files.items() if name != MANIFEST_FILE}
 
 
-def write(folder: Path, spec: ModelSpec, parity: Parity) -> None:
-    """Write the manifest of the model file that lies in the folder; it appears whole or not at all."""
+def write(folder: Path, variant: Variant, version: int, parity: Parity) -> None:
+    """Write the manifest of the files that lie in the folder; it appears whole or not at all."""
+    spec, files = variant.spec, digests(folder)
     document = {
         "name": spec.name,
-        "version": spec.version,
+        "version": version,
+        "precision": variant.precision,
+        "target": variant.target,
         "description": spec.architecture,
-        "digest": sha256_of(folder / MODEL_FILE),
-        "recipe": recipe_digest(spec),
-        "licence": spec.licence,
-        "sources": [asdict(s) for s in spec.sources],
-        "tools": {tool: version(tool) for tool in _TOOLS},
+        "digest": files[MODEL_FILE],
+        "files": files,
+        "recipe": variant.recipe,
+        "licence": variant.licence,
+        "sources": variant.sources,
+        "tools": {tool: metadata.version(tool) for tool in _TOOLS},
         "parity": _parity(parity),
+        "golden": {"file": GOLDEN_FILE, "tolerances": {o.name: o.tolerance for o in spec.outputs}},
         "max_batch_size": spec.max_batch_size,
         "inputs": [_tensor(t) for t in spec.inputs],
         "outputs": [_tensor(t) for t in spec.outputs],
-        **({"tokenizer": sha256_of(folder / TOKENIZER_FILE)} if isinstance(spec, TextModelSpec) else {}),
+        **({"tokenizer": files[TOKENIZER_FILE]} if isinstance(spec, TextModelSpec) else {}),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     staging = folder / (MANIFEST_FILE + ".new")

@@ -1,4 +1,4 @@
-"""The digest of everything of ours that decides what a model file becomes."""
+"""The digest of everything of ours that decides what a version folder becomes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from export.errors import BuildError
 from export.spec import ModelSpec
 
-_SHARED = ("export.graph", "export.simplify", "export.importing")
+_SHARED = ("export.graph", "export.simplify", "export.importing", "export.golden")
 
 
 def recipe_digest(spec: ModelSpec) -> str:

@@ -20,6 +20,7 @@ def config_text(spec: ModelSpec) -> str:
     """Return config.pbtxt for a spec.
 
     There is no dynamic batching: requests come as full as their frames allow, and merging them would only make some wait for others.
+    The version is named, so that a further one in the folder is not served before somebody says so.
     """
     from google.protobuf import text_format
     from tritonclient.grpc import model_config_pb2
@@ -34,7 +35,7 @@ def config_text(spec: ModelSpec) -> str:
             fields["label_filename"] = LABELS_FILE
         config.output.append(model_config_pb2.ModelOutput(**fields))
     config.instance_group.add(count=spec.instances, kind=model_config_pb2.ModelInstanceGroup.KIND_CPU)
-    config.version_policy.latest.num_versions = 1
+    config.version_policy.specific.versions.append(spec.version)
     free = any(-1 in tensor.dims for tensor in spec.inputs)
     for key, value in (PARAMETERS | (FREE_SIZES if free else {})).items():
         config.parameters[key].string_value = value
@@ -70,7 +71,17 @@ def write_labels(repository: Path, spec: ModelSpec, labels: tuple[str, ...]) -> 
         raise ValueError(f"{spec.name}: labels must be non-empty single lines, got {broken[:5]}")
     folder = repository / spec.name
     folder.mkdir(parents=True, exist_ok=True)
-    _write_if_changed(folder / LABELS_FILE, "".join(label + "\n" for label in labels))
+    _write_if_changed(folder / LABELS_FILE, _lines(labels))
+
+
+def has_other_labels(repository: Path, spec: ModelSpec, labels: tuple[str, ...]) -> bool:
+    """Whether there is a labels.txt that says otherwise: all versions of a model share it."""
+    path = repository / spec.name / LABELS_FILE
+    return path.exists() and path.read_bytes() != _lines(labels).encode()
+
+
+def _lines(labels: tuple[str, ...]) -> str:
+    return "".join(label + "\n" for label in labels)
 
 
 def _write_if_changed(path: Path, text: str) -> None:

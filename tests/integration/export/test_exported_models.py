@@ -13,10 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export import manifest, registry
+from export import manifest, registry, versions
 from export.commands import DEFAULT_REPOSITORY, export_models, verify_models
 from export.fetch import sha256_of, unpack
+from export.golden import read as read_golden
 from export.spec import Evaluate, ModelSpec
+from export.variant import Variant
 from export.verify import NUMPY_TYPES
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -63,7 +65,7 @@ def test_outputs_have_the_declared_shapes_and_types(spec: ModelSpec, model: Call
 @by_model
 def test_the_model_loads_and_runs_without_a_warning(spec: ModelSpec, repository: Path, tmp_path: Path) -> None:
     """ONNX Runtime writes its warnings to the process's stderr, so a process of its own tells them apart."""
-    path = manifest.version_folder(repository, spec) / manifest.MODEL_FILE
+    path = versions.folder(repository, Variant(spec)) / manifest.MODEL_FILE
     np.save(tmp_path / "batch.npy", golden(spec)[0])
     code = (
         "import sys, numpy, pathlib; from export.verify import evaluate_with, session;"
@@ -76,15 +78,33 @@ def test_the_model_loads_and_runs_without_a_warning(spec: ModelSpec, repository:
 
 @by_model
 def test_the_manifest_states_what_the_folder_holds(spec: ModelSpec, repository: Path) -> None:
-    folder = manifest.version_folder(repository, spec)
+    folder = versions.folder(repository, Variant(spec))
     document = json.loads((folder / manifest.MANIFEST_FILE).read_bytes())
     assert document["digest"] == sha256_of(folder / manifest.MODEL_FILE)
+    assert document["files"] == {p.name: sha256_of(p) for p in folder.iterdir() if p.name != manifest.MANIFEST_FILE}
+    assert (document["precision"], document["target"]) == ("fp32", "onnx")
     assert [s["sha256"] for s in document["sources"]] == [s.sha256 for s in spec.sources]
     assert {o["name"]: o["tolerance"] for o in document["parity"]["outputs"]} == {
         o.name: o.tolerance for o in spec.outputs
     }
     assert all(o["max_abs_error"] <= o["tolerance"] for o in document["parity"]["outputs"])
     assert "://" not in json.dumps(document)
+
+
+@by_model
+def test_the_golden_answers_are_the_models(spec: ModelSpec, repository: Path, model: Callable[[str], Evaluate]) -> None:
+    folder = versions.folder(repository, Variant(spec))
+    stated = json.loads((folder / manifest.MANIFEST_FILE).read_bytes())["golden"]
+    stored = read_golden(folder / stated["file"])
+    assert (folder / stated["file"]).stat().st_size < 4 << 20
+    assert len(stored) > 1 or spec.name == "text_detection"
+    for batch in stored:
+        (frames,) = batch.inputs.values()
+        answers = model(spec.name)(frames)
+        assert set(answers) == set(batch.outputs) == set(stated["tolerances"])
+        for name, tolerance in stated["tolerances"].items():
+            error = np.abs(answers[name].astype(np.float64) - batch.outputs[name]).max()
+            assert error <= tolerance, name
 
 
 def cpu_seconds_of_children() -> float:
@@ -105,13 +125,16 @@ def test_a_second_export_reuses_everything_within_two_seconds(repository: Path) 
     assert {p: p.stat().st_mtime_ns for p in repository.glob("*/1/model.onnx")} == before
 
 
-def test_a_damaged_model_is_built_again_to_the_same_bytes(repository: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("file", ["model.onnx", "golden.npz"])
+def test_a_damaged_file_is_built_again_to_the_same_bytes(repository: Path, tmp_path: Path, file: str) -> None:
     (first,) = export_models(["text_orientation"], tmp_path)
-    path = tmp_path / "text_orientation" / "1" / "model.onnx"
+    path = tmp_path / "text_orientation" / "1" / file
+    whole = sha256_of(path)
     path.write_bytes(path.read_bytes()[:-1])
     (second,) = export_models(["text_orientation"], tmp_path)
     assert (first.built, second.built) == (True, True)
-    assert second.digest == first.digest == sha256_of(path)
+    assert second.digest == first.digest
+    assert sha256_of(path) == whole
     assert [p.name for p in path.parent.parent.iterdir() if p.name.startswith(".")] == []
 
 

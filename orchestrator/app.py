@@ -24,6 +24,7 @@ from orchestrator.adapters.stores.sql import open_store
 from orchestrator.adapters.triton.client import TritonInference
 from orchestrator.adapters.triton.hosts import EmbeddedHost, RemoteHost
 from orchestrator.adapters.triton.labels import Labels
+from orchestrator.adapters.triton.models import TritonModels
 from orchestrator.adapters.triton.server import POOL_BYTES
 from orchestrator.adapters.triton.supervisor import Supervisor
 from orchestrator.adapters.triton.transport import InlineTransport, SharedMemoryTransport
@@ -67,7 +68,9 @@ async def running_inference(settings: Settings, arena: Arena, *, patient: bool =
         supervisor = Supervisor(host, transport, repository)
         stack.push_async_callback(supervisor.stop)
         await supervisor.start(patient=patient and bool(settings.triton))
-        yield TritonInference(supervisor, transport)
+        inference = TritonInference(supervisor, transport)
+        inference.models = TritonModels(host, supervisor, transport, inference, repository)
+        yield inference
 
 
 patient_inference = partial(running_inference, patient=True)

@@ -17,7 +17,8 @@ ReelsiftError
 │   ├── UploadOutOfOrder          a chunk that does not continue the upload
 │   ├── AnalysisNotEnded          it must end first
 │   ├── SourceChanged             the file is not the one that the analysis began with
-│   └── SourceGone                the bytes are no longer kept
+│   ├── SourceGone                the bytes are no longer kept
+│   └── NotManaged                this Triton is someone else's: its models are theirs to load
 ├── ResourceExhausted         RESOURCE_EXHAUSTED   a limit of this service, retry later
 │   ├── DecodeBudget              decoding took more than its budget (not retried)
 │   ├── QueueFull                 too many analyses at once
@@ -30,6 +31,8 @@ ReelsiftError
 └── Unavailable               UNAVAILABLE          retry later
     ├── Draining                  this server is going away
     ├── InferenceUnavailable      Triton is down or a model will not load
+    │   └── FilesRefused              a version's files are not those that were exported
+    ├── VersionWithdrawn          the version that answered was rolled back; go on with another
     ├── StoreUnavailable          the database does not answer
     └── SetupError                the installation lacks a part (says how to mend it)
 
@@ -156,6 +159,12 @@ class SourceGone(FailedPrecondition):
     reason, http_status = "SOURCE_GONE", 410
 
 
+class NotManaged(FailedPrecondition):
+    """Models are loaded and unloaded by whoever runs this Triton."""
+
+    reason = "NOT_MANAGED"
+
+
 class ResourceExhausted(ReelsiftError):
     """A limit of this service was reached."""
 
@@ -224,6 +233,18 @@ class InferenceUnavailable(Unavailable):
     """Triton does not answer, or a model cannot be loaded."""
 
     reason = "INFERENCE_UNAVAILABLE"
+
+
+class FilesRefused(InferenceUnavailable):
+    """The files of a version are not those of its manifest, or lead out of its folder; the message names version and file."""
+
+    reason = "FILES_REFUSED"
+
+
+class VersionWithdrawn(Unavailable):
+    """The version of a model that this analysis is pinned to was rolled back: it goes on at once with another."""
+
+    reason = "VERSION_WITHDRAWN"
 
 
 class StoreUnavailable(Unavailable):

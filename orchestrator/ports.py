@@ -6,7 +6,7 @@ Every port has one contract suite in ``tests/contract`` that each implementation
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -214,6 +214,14 @@ class Inference(Protocol):
 
     async def ready(self, models: Sequence[str]) -> None:
         """Load ``models`` and wait until they answer; raises ``InferenceUnavailable``."""
+        ...
+
+    def pinned(self, key: str) -> AbstractContextManager[Inference]:
+        """The same models, each in the version that answers for ``key`` now, until the context ends (with an empty key: the stable one).
+        A pinned view that is pinned again stays as it is.
+
+        All of its methods that ask a model raise ``VersionWithdrawn`` once the version was rolled back.
+        """
         ...
 
 

@@ -118,9 +118,11 @@ class Attempt:
         try:
             resume = await parts.store.checkpoint(record.id)
             failpoints.reach("attempt.loaded")
-            known = await self._known(profile, selection, media, fresh=resume is None)
-            analysis = Analysis(parts.decoder, parts.inference, selection, profile, parts.limits, self)
-            outcome = await analysis.run(media, resume=resume, known=known)
+            # One version of each model to the end: no segment mixes two.
+            with parts.inference.pinned(record.id) as inference:
+                known = await self._known(profile, selection, media, inference, fresh=resume is None)
+                analysis = Analysis(parts.decoder, inference, selection, profile, parts.limits, self)
+                outcome = await analysis.run(media, resume=resume, known=known)
             failpoints.reach("attempt.analysed")
             keys = outcome.keys if await self._identify(media) and not outcome.finished.partial else ()
             await parts.commit(lambda: parts.store.end(self._lease, outcome.finished, AnalysisState.SUCCEEDED, keys))
@@ -149,12 +151,14 @@ class Attempt:
 
     # --- what is known already ---------------------------------------------------------------------------------------
 
-    async def _known(self, profile: Profile, selection: Selection, media: MediaBytes, *, fresh: bool) -> Known | None:
+    async def _known(
+        self, profile: Profile, selection: Selection, media: MediaBytes, inference: Inference, *, fresh: bool
+    ) -> Known | None:
         store, spec = self._parts.store, self._record.spec
         if fresh and self._reuse is None and spec.reuse and await self._familiar(media):
-            await self._parts.inference.ready(selection.models)  # only then its versions are known
+            await inference.ready(selection.models)  # only then its versions are known
             self._digest = self._digest or await digest_of(media)
-            plan = await store.known(self._digest, keys_of(profile, selection, self._parts.inference))
+            plan = await store.known(self._digest, keys_of(profile, selection, inference))
             if plan is not None:
                 left = tuple(name for name in plan.analyzers if name not in spec.recompute)
                 self._reuse = replace(plan, analyzers=left)

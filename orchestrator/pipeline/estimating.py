@@ -25,8 +25,10 @@ async def estimate(parts: Parts, spec: AnalysisSpec, places: int) -> Estimate:
     """Validate ``spec``, open its media, load its models, and judge by what earlier analyses took."""
     profile = profile_of(spec, parts.profiles)
     selection = await asyncio.to_thread(select, profile, parts.names)
-    await parts.inference.ready(selection.models)
-    models = tuple(parts.inference.version(model) for model in selection.models)
+    with parts.inference.pinned("") as inference:
+        await inference.ready(selection.models)
+        models = tuple(inference.version(model) for model in selection.models)
+        keys = keys_of(profile, selection, inference)
     media: MediaInfo | None = None
     reusable: tuple[str, ...] = ()
     if spec.source.kind is SourceKind.PATH:
@@ -34,7 +36,7 @@ async def estimate(parts: Parts, spec: AnalysisSpec, places: int) -> Estimate:
         try:
             media = await _facts(parts, source, DecodeRequest(selection.taps, parts.limits))
             if spec.reuse and await parts.store.sized(source.committed):
-                plan = await parts.store.known(await digest_of(source), keys_of(profile, selection, parts.inference))
+                plan = await parts.store.known(await digest_of(source), keys)
                 reusable = plan.analyzers if plan else ()
         finally:
             source.close()

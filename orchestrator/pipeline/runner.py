@@ -4,6 +4,7 @@ How an attempt may end:
     it is complete, or its media is bad       the analysis ends with it
     the client cancels, the deadline passes   the analysis ends with it
     Triton or the disk is away                back to the queue, and on from its last segment after a pause
+    a model's version was rolled back         back to the queue, and on from its last segment at once
     our own fault                             back to the queue with a strike; at the second it is quarantined
     this server drains, or another goes first back to the queue
     this process dies                         the next one to look takes it back to the queue
@@ -32,6 +33,7 @@ from orchestrator.errors import (
     ReelsiftError,
     StoreUnavailable,
     Unavailable,
+    VersionWithdrawn,
 )
 from orchestrator.pipeline.attempt import Attempt, Parts, Yielded
 
@@ -274,6 +276,9 @@ class Runner:
                 await self._requeue(lease, reason)
             case LeaseLost() | Stop.LOST:
                 raise LeaseLost("the lease is lost")
+            case VersionWithdrawn():
+                logger.warning("analysis goes on with another version", message=str(error))
+                await self._requeue(lease, error.reason)
             case Unavailable() if error.retryable and await self._pause(record.id):
                 logger.warning("analysis waits", reason=error.reason, message=str(error))
                 await self._requeue(lease, error.reason)

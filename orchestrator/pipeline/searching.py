@@ -52,9 +52,10 @@ class Embedder:
 
     async def vector(self, text: str) -> NDArray[np.float32]:
         """The meaning of ``text``. Raises ``InferenceUnavailable``."""
-        await self._inference.ready([MODEL])
-        tokens = self._encode(self._inference.version(MODEL), text)
-        outputs = await self._inference.infer(MODEL, {"tokens": tokens})
+        with self._inference.pinned("") as inference:  # tokens and vector of one version
+            await inference.ready([MODEL])
+            tokens = self._encode(inference.version(MODEL), text)
+            outputs = await inference.infer(MODEL, {"tokens": tokens})
         return np.asarray(outputs["vector"][0], np.float32)
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from orchestrator.core.frames import FrameBatch, FrameRow, Tap
 from orchestrator.core.jobs import Checkpoint
 from orchestrator.core.media import Ledger, LedgerMark, MediaInfo
 from orchestrator.core.results import AnalysisEvent, ModelVersion, Progress, Segment, SegmentClosed, Started
+from orchestrator.errors import VersionWithdrawn
 
 
 class FakeSlot:
@@ -47,15 +48,22 @@ class FakeSlot:
 
 @dataclass
 class FakeInference:
-    """Answers by plain functions of the frames; counts requests."""
+    """Answers by plain functions of the frames; counts requests, and remembers for whom it was pinned. Each of the ``withdrawals``
+    left ends one request."""
 
     models: Mapping[str, tuple[int, Callable[[np.ndarray], dict[str, np.ndarray]]]]
     views: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     delay: Callable[[], float] = lambda: 0.0
     requests: list[str] = field(default_factory=list)
+    pins: list[str] = field(default_factory=list)
+    pinned_now: int = 0
+    withdrawals: int = 0
 
     async def infer(self, model: str, inputs: Mapping[str, Any], **_: Any) -> Mapping[str, np.ndarray]:
         self.requests.append(model)
+        if self.withdrawals:
+            self.withdrawals -= 1
+            raise VersionWithdrawn(f"the version of {model} was rolled back")
         rows, answer = self.models[model]
         frames = inputs["frames"]
         if not isinstance(frames, np.ndarray):
@@ -74,6 +82,15 @@ class FakeInference:
     async def ready(self, models: Sequence[str]) -> None:
         for model in models:
             assert model in self.models
+
+    @contextmanager
+    def pinned(self, key: str) -> Iterator[FakeInference]:
+        self.pins.append(key)
+        self.pinned_now += 1
+        try:
+            yield self
+        finally:
+            self.pinned_now -= 1
 
 
 class ScriptedDecoder:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,10 @@ class OrtInference:
         for model in models:
             if model not in self._sessions:
                 await asyncio.to_thread(self._load, model)
+
+    @contextmanager
+    def pinned(self, key: str) -> Iterator[OrtInference]:
+        yield self  # one version of each is all there is
 
     def _load(self, model: str) -> None:
         folder = self._repository / model / "1"

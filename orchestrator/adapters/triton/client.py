@@ -5,25 +5,27 @@ error.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import grpc
-import structlog
 
-from orchestrator.adapters.triton.connection import Connection, has_dead_stub, is_lost
+from orchestrator.adapters.triton.asking import ask
+from orchestrator.adapters.triton.connection import Connection, is_lost
 from orchestrator.adapters.triton.contract import ModelContract
 from orchestrator.adapters.triton.model import Model
+from orchestrator.adapters.triton.routes import Pin, Routes
+from orchestrator.adapters.triton.shadow import Shadow
 from orchestrator.adapters.triton.supervisor import Supervisor
 from orchestrator.adapters.triton.transport import Call, Transport
 from orchestrator.core.frames import Slot
 from orchestrator.core.results import ModelVersion
-from orchestrator.errors import InferenceUnavailable, InternalError
-from orchestrator.ports import Outputs, Tensor
+from orchestrator.errors import InferenceUnavailable, InternalError, VersionWithdrawn
+from orchestrator.pipeline.model_ports import ModelServer
+from orchestrator.ports import Inference, Outputs, Tensor
 
 _REFUSED_PAUSE_S = 0.5  # before the next try, as often as it was refused
-
-log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,25 +45,96 @@ class Limits:
 
 
 class TritonInference:
-    """Implements ``orchestrator.ports.Inference``."""
+    """Implements ``orchestrator.ports.Inference``; ``routes`` say which versions answer, and ``shadows`` which answers are compared, by
+    Triton's name for who gave them. ``models`` manages both, where there is one.
+    """
 
-    def __init__(self, supervisor: Supervisor, transport: Transport, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        transport: Transport,
+        limits: Limits | None = None,
+    ) -> None:
         self._supervisor, self._transport, self._limits = supervisor, transport, limits or Limits()
+        self.routes = Routes()
+        self.models: ModelServer | None = None
+        self.shadows: Mapping[str, Shadow] = {}
         self._gates: dict[str, asyncio.Semaphore] = {}
 
     def batch(self, model: str) -> int:
         """See the port."""
-        return _contract(self._supervisor.model(model)).batch
+        with self.pinned("") as inference:
+            return inference.batch(model)
 
     def version(self, model: str) -> ModelVersion:
         """See the port."""
-        version = self._supervisor.model(model).version
+        with self.pinned("") as inference:
+            return inference.version(model)
+
+    async def ready(self, models: Sequence[str]) -> None:
+        """See the port."""
+        with self.pinned("") as inference:
+            await inference.ready(models)
+
+    async def infer(
+        self,
+        model: str,
+        inputs: Mapping[str, Slot | Tensor],
+        *,
+        output_dims: Mapping[str, tuple[int, ...]] | None = None,
+        shapes: Mapping[str, tuple[int, ...]] | None = None,
+        rows: int | None = None,
+    ) -> Outputs:
+        """See the port, and ``Pinned.infer``."""
+        with self.pinned("") as inference:
+            return await inference.infer(model, inputs, output_dims=output_dims, shapes=shapes, rows=rows)
+
+    @contextmanager
+    def pinned(self, key: str) -> Iterator[Inference]:
+        """See the port."""
+        with self.routes.pinned(key) as pin:
+            yield Pinned(self, pin)
+
+    def gate(self, state: Model) -> asyncio.Semaphore:
+        """What bounds the requests in flight of one model."""
+        gate = self._gates.get(state.name)
+        if gate is None:
+            gate = self._gates[state.name] = asyncio.Semaphore(max(self._limits.in_flight, _contract(state).instances))
+        return gate
+
+
+class Pinned:
+    """Implements ``orchestrator.ports.Inference`` in the versions of one pin."""
+
+    def __init__(self, whole: TritonInference, pin: Pin) -> None:
+        self._whole, self._pin = whole, pin
+        self._supervisor, self._transport, self._limits = whole._supervisor, whole._transport, whole._limits
+
+    def batch(self, model: str) -> int:
+        """See the port."""
+        self._check(model)
+        return _contract(self._supervisor.model(self._pin.name(model))).batch
+
+    def version(self, model: str) -> ModelVersion:
+        """See the port."""
+        self._check(model)
+        version = self._supervisor.model(self._pin.name(model)).version
         assert version is not None, "known since the model was loaded"
         return version
 
     async def ready(self, models: Sequence[str]) -> None:
         """See the port."""
-        await self._supervisor.ready(models)
+        self._check(*models)
+        try:
+            await self._supervisor.ready([self._pin.name(model) for model in models])
+        except InferenceUnavailable:
+            self._check(*models)
+            raise
+
+    @contextmanager
+    def pinned(self, key: str) -> Iterator[Inference]:
+        """See the port."""
+        yield self
 
     async def infer(
         self,
@@ -75,13 +148,13 @@ class TritonInference:
         """See the port. Also raises ``ValueError`` for inputs that the model does not take, ``InternalError`` when
         the model itself refuses them. Cancelling leaves the request running in Triton; its slots stay pinned until
         it has ended."""
-        state, _ = await self._supervisor.healed(model)
-        gate = self._gate(state)
+        state, _ = await self._answering(model)
+        gate = self._whole.gate(state)
         refusals = 0
         for attempt in range(1, self._limits.attempts + 1):
             await gate.acquire()
             try:
-                state, connection = await self._supervisor.healed(model)
+                state, connection = await self._answering(model)
                 call = Call.check(_contract(state), inputs, shapes, output_dims, rows)
             except BaseException:
                 gate.release()
@@ -90,19 +163,39 @@ class TritonInference:
                 outputs = await self._attempt(state, connection, call, gate, attempt)
             except grpc.RpcError as error:
                 refusals += 1
+                self._check(model)
+                if refusals == self._limits.refusals and state.name in self._supervisor.expendable:
+                    break  # on trial: what it cannot answer, another version may
                 if refusals == self._limits.refusals:
                     raise InternalError(f"the model {model} cannot answer this request", model=model) from error
                 await asyncio.sleep(_REFUSED_PAUSE_S * refusals)
                 continue
             if outputs is not None:
+                if shadow := self._whole.shadows.get(state.name):
+                    shadow.offer(call, outputs, rows)
                 return outputs
-        raise InferenceUnavailable(f"{model} failed {self._limits.attempts} times in a row on one request", model=model)
+        self._check(model)
+        raise InferenceUnavailable(f"{model} failed {attempt} times in a row on one request", model=model)
+
+    async def _answering(self, model: str) -> tuple[Model, Connection]:
+        self._check(model)
+        try:
+            answering = await self._supervisor.healed(self._pin.name(model))
+        except InferenceUnavailable:
+            self._check(model)  # that is why it did not come back
+            raise
+        self._check(model)
+        return answering
+
+    def _check(self, *models: str) -> None:
+        for model in models:
+            if model in self._pin.withdrawn:
+                raise VersionWithdrawn(f"the version of {model} that answered here was rolled back", model=model)
 
     async def _attempt(
         self, state: Model, connection: Connection, call: Call, gate: asyncio.Semaphore, attempt: int
     ) -> Outputs | None:
         """``None``: it was lost. Raises ``grpc.RpcError``: it was refused."""
-        epoch = state.epoch
         state.running += 1
 
         def ended() -> None:
@@ -110,27 +203,15 @@ class TritonInference:
             gate.release()
 
         try:
-            outputs = await asyncio.wait_for(self._transport.attempt(connection, call, ended), self._limits.request_s)
+            return await ask(
+                self._supervisor, self._transport, state, connection, call, self._limits.request_s, ended, attempt
+            )
         except TimeoutError:
-            log.warning("triton.request_hung", model=state.name, seconds=self._limits.request_s, attempt=attempt)
-            self._supervisor.failed(state, epoch, broken=False, hung=True)
             return None
         except grpc.RpcError as error:
-            lost = is_lost(error)
-            kind = "triton.request_lost" if lost else "triton.request_refused"
-            log.warning(kind, model=state.name, code=error.code().name, error=error.details() or "", attempt=attempt)
-            self._supervisor.failed(state, epoch, broken=has_dead_stub(error))
-            if not lost:
+            if not is_lost(error):
                 raise
             return None
-        self._supervisor.answered(state, call)
-        return outputs
-
-    def _gate(self, state: Model) -> asyncio.Semaphore:
-        gate = self._gates.get(state.name)
-        if gate is None:
-            gate = self._gates[state.name] = asyncio.Semaphore(max(self._limits.in_flight, _contract(state).instances))
-        return gate
 
 
 def _contract(state: Model) -> ModelContract:

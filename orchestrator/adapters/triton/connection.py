@@ -42,6 +42,13 @@ def is_lost(error: grpc.RpcError) -> bool:
     return has_dead_stub(error) or error.code() in _LOST
 
 
+def words(error: Exception) -> str:
+    """What ``error`` says, for the log."""
+    if isinstance(error, grpc.RpcError):
+        return f"{error.code().name}: {error.details()}"
+    return str(error) or type(error).__name__
+
+
 class ChannelClosed(grpc.RpcError):
     """This side closed the channel: what a request that was under way has come to is unknown."""
 

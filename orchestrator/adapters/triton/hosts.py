@@ -13,8 +13,9 @@ import structlog
 
 from orchestrator.adapters.frames.arena import Arena
 from orchestrator.adapters.frames.shm import SHM
-from orchestrator.adapters.triton import distribution, placement
+from orchestrator.adapters.triton import distribution, integrity, placement
 from orchestrator.adapters.triton.connection import Connection
+from orchestrator.adapters.triton.repository import Repository
 from orchestrator.adapters.triton.server import Endpoint, TritonServer
 from orchestrator.adapters.triton.stubs import Stub, StubWatch, bury
 
@@ -44,6 +45,14 @@ class Host(Protocol):
         """Make a broken ``model`` answer again; when ``hung``, what it runs now is lost."""
         ...
 
+    async def unload(self, connection: Connection, model: str, *, hung: bool) -> None:
+        """Let ``model`` go, once it has answered what it has taken, or at once when ``hung``. Raises ``grpc.RpcError``."""
+        ...
+
+    def kill(self, model: str) -> None:
+        """End what hangs of ``model``, while it loads too."""
+        ...
+
     async def ended(self) -> None:
         """Wait for its end."""
         ...
@@ -61,7 +70,8 @@ class EmbeddedHost:
     def __init__(
         self, repository: Path, arenas: Sequence[Arena], cache: Path | None = None, gpu: int | None = None
     ) -> None:
-        self._repository, self._arenas, self._cache, self._gpu = repository, arenas, cache, gpu
+        self.repository = Repository(repository)
+        self._arenas, self._cache, self._gpu = arenas, cache, gpu
         self._distribution: distribution.Distribution | None = None
         self._server: TritonServer | None = None
         self._stubs: StubWatch | None = None
@@ -82,7 +92,7 @@ class EmbeddedHost:
         """See ``Host``. Raises ``SetupError`` or ``InferenceUnavailable``."""
         if self._distribution is None:
             self._distribution = await asyncio.to_thread(distribution.install, self._cache)
-        self._server = await TritonServer.start(self._distribution, self._repository)
+        self._server = await TritonServer.start(self._distribution, self.repository.root)
         self._leaks = 0
 
         server = self._server
@@ -104,11 +114,42 @@ class EmbeddedHost:
             await connection.register(arena)
 
     async def load(self, connection: Connection, model: str, timeout_s: float) -> None:
-        """See ``Host``."""
-        config = "" if self._gpu is None else placement.on_gpu(self._repository, model, self._gpu)
+        """See ``Host``. Also raises ``FilesRefused``, ``NotFound`` or ``SetupError`` for files that are not to be served."""
+        config = await asyncio.to_thread(self._prepared, model)
         await connection.load(model, timeout_s, config)
         if self._stubs:
             self._stubs.discover()
+
+    def _prepared(self, name: str) -> str:
+        """The config of Triton's model ``name``, whose files have been checked and lie where Triton finds them."""
+        model, version = self.repository.versioned(name)
+        integrity.check(self.repository, model, version)
+        if name != model:
+            placement.lay_out(self.repository, model, version, self.server.further / name)
+        return placement.config(self.repository, model, version, name, self._gpu)
+
+    async def unload(self, connection: Connection, model: str, *, hung: bool) -> None:
+        """See ``Host``. Its stubs are killed when they have not left after a while."""
+        if self._stubs is None:
+            return
+        self._stubs.discover()
+        old = self.stubs(model)
+        for stub in old:
+            self._stubs.forget(stub)
+        try:
+            await connection.unload(model)
+        finally:
+            self._bury(old, 0.0 if hung else _FINISH_S)
+
+    def kill(self, model: str) -> None:
+        """See ``Host``."""
+        if self._stubs is None:
+            return
+        self._stubs.discover()
+        hanging = self.stubs(model)
+        for stub in hanging:
+            self._stubs.forget(stub)
+        self._bury(hanging, 0.0)
 
     async def reload(self, connection: Connection, model: str, timeout_s: float, *, hung: bool) -> None:
         """Unload and load: a load alone does nothing, and Triton restarts no stub."""
@@ -187,6 +228,12 @@ class RemoteHost:
         """See ``load``."""
         await asyncio.sleep(_POLL_S)
         await self.load(connection, model, timeout_s)
+
+    async def unload(self, connection: Connection, model: str, *, hung: bool) -> None:
+        """Its operator unloads its models."""
+
+    def kill(self, model: str) -> None:
+        """Its processes are not ours."""
 
     async def ended(self) -> None:
         """Its end is not to be seen from here, only that we turned away from it."""

@@ -9,8 +9,10 @@ from enum import Enum
 import numpy as np
 
 from orchestrator.adapters.triton.contract import ModelContract
+from orchestrator.adapters.triton.tally import Tally
 from orchestrator.adapters.triton.transport import Call
 from orchestrator.core.results import ModelVersion
+from orchestrator.errors import ReelsiftError
 
 
 class Phase(Enum):
@@ -25,7 +27,8 @@ class Phase(Enum):
 
 @dataclass(slots=True)
 class Model:
-    """A wanted model. ``epoch`` rises whenever it is loaded anew; ``running`` counts requests under way."""
+    """A wanted model. ``epoch`` rises whenever it is loaded anew; ``running`` counts requests under way. ``fault``: what was wrong with it,
+    where we know it better than Triton."""
 
     name: str
     phase: Phase = Phase.UNLOADED
@@ -33,13 +36,15 @@ class Model:
     running: int = 0
     contract: ModelContract | None = None
     version: ModelVersion | None = None
+    fault: ReelsiftError | None = None
+    tally: Tally = field(default_factory=Tally)
     last_call: Call | None = None
     probe_due: float = 0.0
     settled: asyncio.Event = field(default_factory=asyncio.Event)  # READY or FAILED
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def settle(self, phase: Phase) -> None:
-        """``READY`` or ``FAILED``: nobody has to wait any longer."""
+        """``READY``, ``FAILED`` or, where it is not wanted any more, ``UNLOADED``: nobody has to wait any longer."""
         self.phase = phase
         self.settled.set()
 
@@ -47,6 +52,14 @@ class Model:
         """``LOADING`` or ``HEALING``: whoever wants an answer waits."""
         self.phase = phase
         self.settled.clear()
+
+    async def locked(self, seconds: float) -> bool:
+        """Whether the lock was had within ``seconds``."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await self.lock.acquire()
+        except TimeoutError:
+            return False
 
     def probe(self) -> Call | None:
         """A request of zeros that looks like the last one; ``None`` where no shapes are known yet."""

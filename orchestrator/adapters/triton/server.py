@@ -31,6 +31,7 @@ POOL_BYTES = 16 << 20
 _RESTRICTED = "shared-memory,model-repository,statistics,trace,logging"
 _BACKENDS = Path(__file__).parent / "backends"
 _LOGS_KEPT = 5
+_FURTHER = "further"
 _LONGEST_SOCKET_PATH = 107  # sun_path of unix(7), less its final zero
 _PLAIN_PATH = re.compile(r"[\w/.+,=@-]+", re.ASCII)  # a shell reads it as one word, itself
 
@@ -103,6 +104,11 @@ class TritonServer:
         return server
 
     @property
+    def further(self) -> Path:
+        """A second model repository, of this server alone: empty, for versions that are not the repository's default."""
+        return self._folder / _FURTHER
+
+    @property
     def alive(self) -> bool:
         """Whether ``tritonserver`` itself lives now, even before its end has been noticed."""
         try:
@@ -169,6 +175,7 @@ def _command(
     return [
         str(distribution.server),
         f"--model-repository={_models(repository, folder)}",
+        f"--model-repository={_further(folder)}",
         f"--backend-directory={_backends(distribution, folder)}",
         "--model-control-mode=explicit",
         "--disable-auto-complete-config",  # configs are whole, and completing one costs a stub process per load
@@ -191,6 +198,12 @@ def _models(repository: Path, folder: Path) -> Path:
     link = folder / "models"
     link.symlink_to(repository.resolve())
     return link
+
+
+def _further(folder: Path) -> Path:
+    made = folder / _FURTHER
+    made.mkdir()
+    return made
 
 
 def _backends(distribution: Distribution, folder: Path) -> Path:

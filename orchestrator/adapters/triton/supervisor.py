@@ -1,10 +1,12 @@
 """Keeps Triton and its models answering: the loss of a stub, or of the whole server, ends in a reload, not in an error.
 
     UNLOADED -> LOADING -> READY <-> HEALING        a model that cannot be loaded is FAILED until it is wanted again
+        ^-- drop, from any phase
 
 A model heals when a stub of it dies (noticed at once), when a client reports a failure, or when a probe (a
 real inference, made while no request proves the same) fails. When the server ends, every model goes back to
-LOADING and a new server is started.
+LOADING and a new server is started. A further version is a model like any other (see ``repository.py``); only for one on trial,
+which is ``expendable``, no server is ever ended.
 """
 
 from __future__ import annotations
@@ -22,12 +24,14 @@ import grpc
 import structlog
 
 from orchestrator.adapters.triton import metrics
-from orchestrator.adapters.triton.connection import Connection, is_lost
+from orchestrator.adapters.triton.connection import Connection, is_lost, words
 from orchestrator.adapters.triton.hosts import Host
 from orchestrator.adapters.triton.identity import identify
 from orchestrator.adapters.triton.model import Model, Phase
 from orchestrator.adapters.triton.transport import Call, Transport
-from orchestrator.errors import InferenceUnavailable, ReelsiftError
+from orchestrator.errors import FilesRefused, InferenceUnavailable, ReelsiftError
+
+_DROP_POLL_S = 0.5
 
 log = structlog.get_logger(__name__)
 
@@ -68,6 +72,7 @@ class Supervisor:
     def __init__(self, host: Host, transport: Transport, repository: Path, patience: Patience | None = None) -> None:
         self._host, self._transport, self._repository = host, transport, repository
         self._patience = patience or Patience()
+        self.expendable: frozenset[str] = frozenset()
         self._models: dict[str, Model] = {}
         self._connection: Connection | None = None
         self._listeners: list[Callable[[Event], None]] = []
@@ -111,7 +116,7 @@ class Supervisor:
             model = self._models.setdefault(name, Model(name))
             if model.phase in (Phase.UNLOADED, Phase.FAILED) and not self._stopping:
                 model.unsettle(Phase.LOADING)
-                if self._connection is not None and not self._connection.over.is_set():
+                if self._connection is not None and self.serving:
                     self._spawn(self._load(model, self._connection))
         for name in models:
             await self.healed(name)
@@ -128,13 +133,45 @@ class Supervisor:
             async with asyncio.timeout(limit):
                 while model.phase is not Phase.READY:  # it may break again before this waiter is woken
                     await model.settled.wait()
-                    if model.phase is Phase.FAILED:
+                    if model.phase in (Phase.FAILED, Phase.UNLOADED):
                         break
         except TimeoutError:
+            model.tally.failed()
             raise InferenceUnavailable(f"the model {name} did not come back within {limit:g} s", model=name) from None
         if model.phase is not Phase.READY or self._connection is None:
-            raise InferenceUnavailable(f"the model {name} cannot be loaded; Triton's log says why", model=name)
+            model.tally.failed()
+            why = f": {model.fault}" if model.fault else "; Triton's log says why"
+            raise InferenceUnavailable(f"the model {name} cannot be loaded{why}", model=name) from model.fault
         return model, self._connection
+
+    async def drop(self, name: str, *, hung: bool = False) -> None:
+        """Unload ``name``, and want it no more: once it has answered what it has taken, or at once when ``hung``, loading too."""
+        model = self._models.get(name)
+        if model is None:
+            return
+        model.settle(Phase.UNLOADED)
+        while not await model.locked(_DROP_POLL_S):
+            if hung:
+                self._host.kill(name)  # then its load or reload fails
+        try:
+            if model.phase is Phase.UNLOADED and self._models.get(name) is model:  # else it is wanted again, or gone
+                del self._models[name]
+                if self._connection is not None and self.serving:
+                    await self._host.unload(self._connection, name, hung=hung)
+                self._emit("triton.unloaded", name)
+        except grpc.RpcError as error:
+            log.warning("triton.unload_failed", model=name, error=words(error))
+        finally:
+            model.lock.release()
+
+    @property
+    def serving(self) -> bool:
+        """Whether a server answers."""
+        return self._connection is not None and not self._connection.over.is_set()
+
+    def find(self, name: str) -> Model | None:
+        """A wanted model."""
+        return self._models.get(name)
 
     def state(self) -> dict[str, Phase]:
         """The phase of every wanted model."""
@@ -205,7 +242,7 @@ class Supervisor:
             if not self._stopping:
                 connection.over.set()  # before a waiter can ask for a model of it
                 for model in self._models.values():
-                    if model.phase is not Phase.FAILED:
+                    if model.phase not in (Phase.FAILED, Phase.UNLOADED):
                         model.unsettle(Phase.LOADING)
                 self._emit("triton.server_ended")
                 with suppress(asyncio.CancelledError):
@@ -242,13 +279,15 @@ class Supervisor:
         async with self._loads, model.lock:
             if model.phase is not Phase.LOADING or connection.over.is_set():
                 return
+            model.fault = None
             try:
                 await self._host.load(connection, model.name, self._patience.load_s)
                 await self._learn(model, connection)
                 self._is_ready(model, connection)
             except (grpc.RpcError, TimeoutError, ReelsiftError) as error:
-                if not await self._is_over(connection, error):
-                    log.error("triton.load_failed", model=model.name, error=_words(error))
+                if model.phase is Phase.LOADING and not await self.is_over(connection, error):
+                    log.error("triton.load_failed", model=model.name, error=words(error))
+                    model.fault = error if isinstance(error, ReelsiftError) else None
                     model.settle(Phase.FAILED)
                     self._emit("triton.load_failed", model.name)
 
@@ -259,24 +298,29 @@ class Supervisor:
             self._emit("triton.healing", model.name)
             try:
                 if not certain:
-                    if await self._is_over(connection):
+                    if await self.is_over(connection):
                         return  # a fresh server loads it
                     if await self._trial(model, connection) is Trial.ANSWERED:
-                        model.settle(Phase.READY)
+                        if model.phase is Phase.HEALING:
+                            model.settle(Phase.READY)
                         return
                 async with asyncio.timeout(self._patience.load_s):
                     await self._mend(model, connection, hung=hung)
                 self._emit("triton.healed", model.name)
             except (grpc.RpcError, TimeoutError, ReelsiftError) as error:
-                if not await self._is_over(connection, error):
-                    log.error("triton.heal_failed", model=model.name, error=_words(error))
+                if model.phase is Phase.HEALING and not await self.is_over(connection, error):
+                    log.error("triton.heal_failed", model=model.name, error=words(error))
                     self._emit("triton.heal_failed", model.name)
+                    if model.name in self.expendable or isinstance(error, FilesRefused):  # no server can help
+                        model.fault = error if isinstance(error, ReelsiftError) else None
+                        model.settle(Phase.FAILED)
+                        return
                     await self._host.stop()  # the last resort: a fresh server loads everything anew
 
     async def _mend(self, model: Model, connection: Connection, *, hung: bool) -> None:
         """Reload until a real inference has an answer: a server calls a model ready whose stub is dead."""
         trial = Trial.LOST
-        while trial is Trial.LOST:
+        while trial is Trial.LOST and model.phase is Phase.HEALING:
             await self._host.reload(connection, model.name, self._patience.load_s, hung=hung)
             await self._learn(model, connection)
             trial = await self._trial(model, connection)
@@ -288,10 +332,11 @@ class Supervisor:
         model.version = await asyncio.to_thread(identify, self._repository, model.name, contract.version)
         model.contract = contract
         model.epoch += 1
+        model.tally.loaded()
 
     def _is_ready(self, model: Model, connection: Connection) -> None:
         model.probe_due = time.monotonic() + self._patience.probe_period_s
-        if connection.over.is_set():
+        if connection.over.is_set() or model.phase is Phase.UNLOADED:
             return
         model.settle(Phase.READY)
         self._emit("triton.model_ready", model.name)
@@ -306,6 +351,8 @@ class Supervisor:
             or model.phase not in (Phase.READY, Phase.HEALING)
         ):
             return  # while a model loads, the load itself fails
+        if not model.running:
+            model.tally.failed()  # else its requests are
         model.unsettle(Phase.HEALING)
         self._spawn(self._heal(model, self._connection, certain=True))
 
@@ -333,14 +380,14 @@ class Supervisor:
         try:
             await asyncio.wait_for(self._transport.attempt(connection, call, lambda: None), self._patience.probe_s)
         except (grpc.RpcError, TimeoutError) as error:
-            log.warning("triton.probe_failed", model=model.name, error=_words(error))
+            log.warning("triton.probe_failed", model=model.name, error=words(error))
             return Trial.REFUSED if isinstance(error, grpc.RpcError) and not is_lost(error) else Trial.LOST
         self._fruitless = 0
         return Trial.ANSWERED
 
     # --- small things ------------------------------------------------------------------------------------------------
 
-    async def _is_over(self, connection: Connection, error: Exception | None = None) -> bool:
+    async def is_over(self, connection: Connection, error: Exception | None = None) -> bool:
         """Whether the server has ended, given a moment to be noticed when ``error`` looks like it."""
         if error is None or (isinstance(error, grpc.RpcError) and error.code() is grpc.StatusCode.UNAVAILABLE):
             with suppress(TimeoutError):
@@ -361,11 +408,3 @@ class Supervisor:
         log.info(kind, **({"model": model} if model else {}))
         for listener in self._listeners:
             listener(Event(kind, model))
-
-
-def _words(error: Exception) -> str:
-    return (
-        f"{error.code().name}: {error.details()}"
-        if isinstance(error, grpc.RpcError)
-        else str(error) or type(error).__name__
-    )

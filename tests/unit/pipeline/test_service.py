@@ -105,6 +105,21 @@ async def test_what_was_away_is_tried_again_and_what_is_our_fault_twice(bench: B
         assert whole(await read(analyses, record.id))
 
 
+async def test_each_attempt_is_pinned_to_versions_and_goes_on_at_once_without_one_that_was_rolled_back(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "PAUSE_SECONDS", (3600.0,))
+    async with bench.service() as analyses:
+        bench.inference.withdrawals = 10
+        record, _ = await analyses.create(spec(bench.file()))
+        assert whole(await read(analyses, record.id))
+        ended = await analyses.get(record.id)
+        assert ended.attempts > 2
+        assert ended.strikes == 0
+        assert bench.inference.pins == [record.id] * ended.attempts
+        assert bench.inference.pinned_now == 0
+
+
 async def test_bad_media_is_the_clients_and_ends_it_at_once(bench: Bench) -> None:
     bench.decoder.failures = [MediaUnreadable("no frame")]
     async with bench.service() as analyses:

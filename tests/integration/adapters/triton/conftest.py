@@ -17,10 +17,14 @@ from onnx import TensorProto, helper
 from orchestrator.adapters.frames import shm
 from orchestrator.adapters.frames.arena import Arena
 from orchestrator.adapters.triton.client import Limits, TritonInference
+from orchestrator.adapters.triton.examination import Patience as Examining
 from orchestrator.adapters.triton.hosts import EmbeddedHost
+from orchestrator.adapters.triton.models import TritonModels
 from orchestrator.adapters.triton.server import TritonServer
 from orchestrator.adapters.triton.supervisor import Event, Patience, Supervisor
 from orchestrator.adapters.triton.transport import SharedMemoryTransport
+from orchestrator.core.rollout import Budgets
+from orchestrator.ports import Inference
 
 BATCH, SIDE = 8, 16
 IMPATIENT = Patience(load_s=20, heal_s=20, probe_period_s=0.4, probe_share=1.0, probe_s=5.0)
@@ -68,6 +72,7 @@ class Stack:
     host: EmbeddedHost
     supervisor: Supervisor
     inference: TritonInference
+    models: TritonModels
     arena: Arena
     transport: SharedMemoryTransport
     events: list[Event]
@@ -76,12 +81,12 @@ class Stack:
     def server(self) -> TritonServer:
         return self.host.server
 
-    async def right_answer(self, model: str = "one", seed: int = 0) -> None:
+    async def right_answer(self, model: str = "one", seed: int = 0, inference: Inference | None = None) -> None:
         """One inference through an arena slot; the answer must be that of its own pixels."""
         pixels = np.random.default_rng(seed).integers(0, 256, (BATCH, SIDE, SIDE, 3), np.uint8)
         with await self.arena.allocate(pixels.nbytes) as slot:
             slot.array(pixels.shape)[...] = pixels
-            outputs = await self.inference.infer(model, {"image": slot})
+            outputs = await (inference or self.inference).infer(model, {"image": slot})
         np.testing.assert_array_equal(outputs["sums"], pixels.sum((1, 2), dtype=np.float32))
         np.testing.assert_array_equal(outputs["flat"], pixels.reshape(BATCH, -1).astype(np.float32))
 
@@ -114,7 +119,12 @@ class Stack:
 
 @asynccontextmanager
 async def running(
-    repository: Path, models: list[str], limits: Limits | None = None, patience: Patience = IMPATIENT
+    repository: Path,
+    models: list[str],
+    limits: Limits | None = None,
+    patience: Patience = IMPATIENT,
+    budgets: Budgets | None = None,
+    examining: Examining | None = None,
 ) -> AsyncIterator[Stack]:
     with Arena(4 << 20) as arena, Arena(4 << 20) as scratch:
         host = EmbeddedHost(repository, [arena, scratch])
@@ -124,9 +134,10 @@ async def running(
         supervisor.subscribe(events.append)
         await supervisor.start()
         inference = TritonInference(supervisor, transport, limits)
+        versions = TritonModels(host, supervisor, transport, inference, repository, budgets, examining)
         try:
             await inference.ready(models)
-            yield Stack(host, supervisor, inference, arena, transport, events)
+            yield Stack(host, supervisor, inference, versions, arena, transport, events)
         finally:
             name = host.server.name
             await supervisor.stop()

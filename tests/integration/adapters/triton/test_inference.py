@@ -11,6 +11,7 @@ import structlog
 
 from orchestrator.adapters.triton import placement
 from orchestrator.adapters.triton.connection import Connection
+from orchestrator.adapters.triton.repository import Repository
 from orchestrator.adapters.triton.transport import Call, InlineTransport
 from orchestrator.errors import InferenceUnavailable, InternalError
 from tests.integration.adapters.triton.conftest import BATCH, SIDE, Stack, running, write_model
@@ -147,7 +148,7 @@ async def test_a_setting_that_is_not_honoured_fails_at_load(repository: Path, co
 
 async def test_a_model_is_loaded_with_another_config(stack: Stack, repository: Path):
     """As for a GPU, but that there is none: its instances stay on the CPU, and there are three."""
-    placed = json.loads(placement.on_gpu(repository, "two", 0))
+    placed = json.loads(placement.config(Repository(repository), "two", 1, "two", 0))
     placed["instance_group"] = [{"count": 3, "kind": "KIND_CPU"}]
     connection = Connection(stack.server.endpoint)
     try:

@@ -9,27 +9,30 @@ from tritonclient.grpc import model_config_pb2
 
 from orchestrator.adapters.triton import placement
 from orchestrator.adapters.triton.backends.onnxruntime.options import parse
+from orchestrator.adapters.triton.repository import Repository
 from orchestrator.errors import SetupError
 
-REPOSITORY = Path(__file__).resolve().parents[4] / "model_repository"
-MODELS = sorted(path.parent.name for path in REPOSITORY.glob("*/config.pbtxt"))
+REPOSITORY = Repository(Path(__file__).resolve().parents[4] / "model_repository")
+MODELS = REPOSITORY.models()
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_a_model_is_placed_on_the_gpu(model: str):
-    own = text_format.Parse((REPOSITORY / model / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
-    placed = json_format.Parse(placement.on_gpu(REPOSITORY, model, 3), model_config_pb2.ModelConfig())
+    own = text_format.Parse((REPOSITORY.root / model / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
+    placed = json_format.Parse(placement.config(REPOSITORY, model, 1, model, 3), model_config_pb2.ModelConfig())
     (group,) = placed.instance_group
     assert (group.kind, list(group.gpus)) == (model_config_pb2.ModelInstanceGroup.KIND_GPU, [3])
     assert group.count == own.instance_group[0].count
     assert placed.parameters["FORCE_CPU_ONLY_INPUT_TENSORS"].string_value == "no"
     del placed.parameters["FORCE_CPU_ONLY_INPUT_TENSORS"]
     placed.instance_group[0].CopyFrom(own.instance_group[0])
+    assert placed.version_policy.specific.versions == [1]
+    placed.version_policy.CopyFrom(own.version_policy)
     assert placed == own
 
 
 def test_our_backend_takes_such_a_config():
-    config = json.loads(placement.on_gpu(REPOSITORY, "labels", 1))
+    config = json.loads(placement.config(REPOSITORY, "labels", 1, "labels", 1))
     options = parse(config, "GPU", 1)
     assert options.providers[0] == ("CUDAExecutionProvider", {"device_id": "1"})
     assert options.intra_op_threads == 1
@@ -40,4 +43,4 @@ def test_a_config_that_cannot_be_read(tmp_path: Path):
     (tmp_path / "broken" / "config.pbtxt").write_text("name: [")
     for model in ("broken", "missing"):
         with pytest.raises(SetupError, match=model):
-            placement.on_gpu(tmp_path, model, 0)
+            placement.config(Repository(tmp_path), model, 1, model, 0)

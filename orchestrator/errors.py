@@ -17,7 +17,10 @@ ReelsiftError
 │   ├── UploadOutOfOrder          a chunk that does not continue the upload
 │   ├── AnalysisNotEnded          it must end first
 │   ├── SourceChanged             the file is not the one that the analysis began with
-│   └── SourceGone                the bytes are no longer kept
+│   ├── SourceGone                the bytes are no longer kept
+│   ├── NotManaged                this Triton is someone else's: its models are theirs to load
+│   ├── VersionRejected           a version of a model hit a rail when it was examined
+│   └── RolloutStepRefused        the state of a model's rollout does not allow the step
 ├── ResourceExhausted         RESOURCE_EXHAUSTED   a limit of this service, retry later
 │   ├── DecodeBudget              decoding took more than its budget (not retried)
 │   ├── QueueFull                 too many analyses at once
@@ -154,6 +157,25 @@ class SourceGone(FailedPrecondition):
     """The bytes of the media are no longer kept."""
 
     reason, http_status = "SOURCE_GONE", 410
+
+
+class NotManaged(FailedPrecondition):
+    """Models are loaded and unloaded by whoever runs this Triton."""
+
+    reason = "NOT_MANAGED"
+
+
+class VersionRejected(FailedPrecondition):
+    """A version of a model was examined and hit a rail; ``detail`` names ``model``, ``version`` and ``rail``. What was served before
+    is served on."""
+
+    reason = "VERSION_REJECTED"
+
+
+class RolloutStepRefused(FailedPrecondition):
+    """A step that the state of the model's rollout does not allow."""
+
+    reason = "ROLLOUT_STEP_REFUSED"
 
 
 class ResourceExhausted(ReelsiftError):

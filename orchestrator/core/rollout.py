@@ -101,6 +101,12 @@ class Rollout:
         further = (self.candidate.version if self.candidate else None, self.previous)
         return tuple(dict.fromkeys([self.stable, *(version for version in further if version is not None)]))
 
+    @property
+    def answering(self) -> tuple[int, ...]:
+        """The versions that are asked, whether or not they are heard: the stable one, and a candidate that is tried."""
+        tried = self.candidate is not None and self.candidate.stage is not Stage.STAGED
+        return (self.stable, self.candidate.version) if self.candidate and tried else (self.stable,)
+
     def role(self, version: int) -> Role:
         """What ``version`` is for."""
         if version == self.stable:
@@ -141,18 +147,25 @@ class Rollout:
 
     def leaving(self, version: int | None = None) -> int:
         """The version that ``rolled_back`` leaves. Raises ``IllegalStep``."""
-        found = self.candidate.version if self.candidate else self.stable if self.previous else None
-        if found is None:
+        possible = [] if self.candidate is None else [self.candidate.version]
+        possible += [] if self.previous is None else [self.stable]
+        if version in possible:
+            return version
+        if version is not None:
+            raise IllegalStep(f"version {version} of {self.model} is neither on trial nor promoted over another")
+        if not possible:
             raise IllegalStep(f"{self.model} has no candidate, and no earlier version to go back to")
-        if version not in (None, found):
-            raise IllegalStep(f"a step back would leave version {found} of {self.model}, not version {version}")
-        return found
+        return possible[0]
 
     def rolled_back(self, version: int | None = None) -> Rollout:
-        """Without the candidate; where there is none, with the version before the last promotion. Raises ``IllegalStep``."""
-        if self.leaving(version) != self.stable:
+        """Without the candidate; where there is none, or where the stable version is named, with the one before the last promotion.
+        Raises ``IllegalStep``."""
+        if self.leaving(version) != self.stable or self.previous is None:
             return self._next(candidate=None)
-        return self._next(stable=self.previous, previous=None)
+        candidate = self.candidate
+        if candidate is not None and candidate.version == self.previous:
+            candidate = None
+        return self._next(stable=self.previous, previous=None, candidate=candidate)
 
     def retired(self, version: int) -> Rollout:
         """Without ``version``, the previous one, in memory: there is no way back from then on. Raises ``IllegalStep``."""

@@ -42,6 +42,7 @@ moves: st.SearchStrategy[Move] = st.one_of(
     shares.map(lambda share: lambda state: state.tried(Stage.CANARY, share)),
     st.just(lambda state: state.promoted()),
     st.just(lambda state: state.rolled_back()),
+    versions.map(lambda version: lambda state: state.rolled_back(version)),
     versions.map(lambda version: lambda state: state.retired(version)),
 )
 
@@ -87,6 +88,14 @@ def test_a_step_back_undoes_a_promotion_and_ends_a_trial(steps: list[Move]) -> N
             assert state.promoted().rolled_back().stable == state.stable
 
 
+def test_the_stable_version_is_left_by_name_while_another_is_on_trial() -> None:
+    state = FRESH.staged(2).promoted().staged(3)
+    assert state.rolled_back() == Rollout("labels", 2, None, 1, 4)
+    assert state.rolled_back(2) == Rollout("labels", 1, Candidate(3), None, 4)
+    again = FRESH.staged(2).promoted().staged(1)  # the previous one is on trial
+    assert again.rolled_back(2) == Rollout("labels", 1, None, None, 4)
+
+
 def test_the_whole_way_and_back() -> None:
     state = FRESH.staged(2)
     assert (state.candidate, state.version_for("x")) == (Candidate(2), 1)
@@ -112,8 +121,12 @@ def test_the_whole_way_and_back() -> None:
         (FRESH, lambda s: s.promoted(), "stage one first"),
         (FRESH.staged(2), lambda s: s.promoted(3), "not version 3"),
         (FRESH, lambda s: s.rolled_back(), "no earlier version"),
-        (FRESH.staged(2).promoted(), lambda s: s.rolled_back(3), "would leave version 2 of labels, not version 3"),
-        (FRESH.staged(2), lambda s: s.rolled_back(1), "would leave version 2"),
+        (
+            FRESH.staged(2).promoted(),
+            lambda s: s.rolled_back(3),
+            "version 3 of labels is neither on trial nor promoted",
+        ),
+        (FRESH.staged(2), lambda s: s.rolled_back(1), "version 1 of labels is neither"),  # nothing lies before it
         (FRESH, lambda s: s.retired(1), "in use"),
         (FRESH.staged(2), lambda s: s.retired(2), "in use"),
         (FRESH, lambda s: s.retired(3), "nothing to retire"),

@@ -78,6 +78,6 @@ class RolloutStore(Protocol):
         ``rollout.revision - 1`` any more (another was faster)."""
         ...
 
-    async def history(self, model: str, limit: int = 100) -> Sequence[Step]:
-        """The newest steps first."""
+    async def history(self, model: str, limit: int = 100, before: int | None = None) -> Sequence[Step]:
+        """The newest steps first; those below the revision ``before``, when it is given."""
         ...

@@ -135,9 +135,9 @@ class RolloutService:
         """One of them. Raises ``NotFound``."""
         return await self._state(model, await self.store.rollouts())
 
-    async def history(self, model: str, limit: int = 100) -> Sequence[Step]:
-        """Its newest steps first. Raises ``NotFound``."""
-        steps = await self.store.history(model, limit)
+    async def history(self, model: str, limit: int = 100, before: int | None = None) -> Sequence[Step]:
+        """Its newest steps first, or those below a revision. Raises ``NotFound``."""
+        steps = await self.store.history(model, limit, before)
         if not steps:
             self.server.default(model)
         return steps

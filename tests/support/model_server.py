@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from orchestrator.core.model_versions import VersionInfo
-from orchestrator.core.rollout import Hit, Measured, Rollout
+from orchestrator.core.rollout import Hit, Measured, Rollout, Step
 from orchestrator.errors import InferenceUnavailable, NotFound
 from orchestrator.pipeline.model_ports import RailHit
 
@@ -118,3 +118,26 @@ class FakeModelServer:
             yield
         finally:
             self._loading = False
+
+
+class MemoryRollouts:
+    """A rollout store in memory."""
+
+    def __init__(self) -> None:
+        self._rollouts: dict[str, Rollout] = {}
+        self._steps: dict[str, list[Step]] = {}
+
+    async def rollouts(self) -> Mapping[str, Rollout]:
+        return dict(self._rollouts)
+
+    async def step(self, rollout: Rollout, step: Step) -> bool:
+        known = self._rollouts.get(rollout.model)
+        if rollout.revision - 1 != (known.revision if known else 0):
+            return False
+        self._rollouts[rollout.model] = rollout
+        self._steps.setdefault(rollout.model, []).insert(0, step)
+        return True
+
+    async def history(self, model: str, limit: int = 100, before: int | None = None) -> Sequence[Step]:
+        steps = self._steps.get(model, [])
+        return [step for step in steps if before is None or step.revision < before][:limit]

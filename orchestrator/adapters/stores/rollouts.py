@@ -35,9 +35,9 @@ class SqlRollouts:
             raise ValueError(f"a step leads to its own state, got {step} for {rollout}")
         return await self._database.write(lambda sql: _commit(sql, rollout, step), at="store.step")
 
-    async def history(self, model: str, limit: int = 100) -> Sequence[Step]:
+    async def history(self, model: str, limit: int = 100, before: int | None = None) -> Sequence[Step]:
         """See the port."""
-        return await self._database.read(lambda sql: read_history(sql, model, limit))
+        return await self._database.read(lambda sql: read_history(sql, model, limit, before))
 
 
 def read_rollouts(connection: Connection) -> dict[str, Rollout]:
@@ -46,10 +46,12 @@ def read_rollouts(connection: Connection) -> dict[str, Rollout]:
     return {row["model"]: _rollout_of(row) for row in rows}
 
 
-def read_history(connection: Connection, model: str, limit: int) -> list[Step]:
-    """At most ``limit`` steps of ``model``, newest first."""
+def read_history(connection: Connection, model: str, limit: int, before: int | None = None) -> list[Step]:
+    """At most ``limit`` steps of ``model`` below the revision ``before``, newest first."""
     steps = model_rollout_steps
     query = select(steps).where(steps.c.model == model).order_by(steps.c.revision.desc()).limit(limit)
+    if before is not None:
+        query = query.where(steps.c.revision < before)
     return [_step_of(row) for row in connection.execute(query).mappings()]
 
 

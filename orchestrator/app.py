@@ -20,6 +20,7 @@ from orchestrator.adapters.search.writing import index_segment
 from orchestrator.adapters.sources.profiles import load_profiles
 from orchestrator.adapters.sources.sources import Sources
 from orchestrator.adapters.stores.keeping import SqlPast
+from orchestrator.adapters.stores.rollouts import SqlRollouts
 from orchestrator.adapters.stores.sql import open_store
 from orchestrator.adapters.triton.client import TritonInference
 from orchestrator.adapters.triton.hosts import EmbeddedHost, RemoteHost
@@ -33,7 +34,10 @@ from orchestrator.api.server import grpc_server
 from orchestrator.core.media import DecodeLimits
 from orchestrator.pipeline.attempt import Parts
 from orchestrator.pipeline.cleanup import Cleaner
+from orchestrator.pipeline.convergence import Keeper, Pace
 from orchestrator.pipeline.disk import DiskGuard
+from orchestrator.pipeline.model_ports import ModelServer
+from orchestrator.pipeline.rollouts import RolloutService
 from orchestrator.pipeline.searching import Embedder, Indexer, SearchService
 from orchestrator.pipeline.service import AnalysisService, ServiceLimits
 from orchestrator.ports import Inference
@@ -101,6 +105,13 @@ async def running_app(settings: Settings, inference_of: InferenceOf = running_in
         stack.push_async_callback(decoder.close)
         await decoder.start()
         inference = await stack.enter_async_context(inference_of(settings, arena))
+        models: ModelServer | None = getattr(inference, "models", None)  # where the versions are ours to load
+        rollouts = None
+        if models is not None:
+            rollouts = RolloutService(models, SqlRollouts(store.database))
+            keeper = Keeper(rollouts, settings.rollout.budgets(), Pace(watch_s=settings.rollout.watch_seconds))
+            await keeper.start()  # before any analysis begins
+            await stack.enter_async_context(_aside(keeper.run()))
         parts = Parts(
             decoder=decoder,
             inference=inference,
@@ -136,8 +147,8 @@ async def running_app(settings: Settings, inference_of: InferenceOf = running_in
             return {"store": True, "disk": not parts.disk.full, "accepting": service.accepting}
 
         if settings.http_listen:
-            await stack.enter_async_context(http_server(service, searches, settings.http_listen, ready=ready))
-        async with grpc_server(service, settings.listen, searches=searches) as server:
+            await stack.enter_async_context(http_server(service, searches, rollouts, settings.http_listen, ready=ready))
+        async with grpc_server(service, settings.listen, searches=searches, rollouts=rollouts) as server:
             try:
                 yield server.address
             finally:

@@ -18,7 +18,9 @@ ReelsiftError
 │   ├── AnalysisNotEnded          it must end first
 │   ├── SourceChanged             the file is not the one that the analysis began with
 │   ├── SourceGone                the bytes are no longer kept
-│   └── NotManaged                this Triton is someone else's: its models are theirs to load
+│   ├── NotManaged                this Triton is someone else's: its models are theirs to load
+│   ├── VersionRejected           a version of a model hit a rail when it was examined
+│   └── RolloutStepRefused        the state of a model's rollout does not allow the step
 ├── ResourceExhausted         RESOURCE_EXHAUSTED   a limit of this service, retry later
 │   ├── DecodeBudget              decoding took more than its budget (not retried)
 │   ├── QueueFull                 too many analyses at once
@@ -163,6 +165,19 @@ class NotManaged(FailedPrecondition):
     """Models are loaded and unloaded by whoever runs this Triton."""
 
     reason = "NOT_MANAGED"
+
+
+class VersionRejected(FailedPrecondition):
+    """A version of a model was examined and hit a rail; ``detail`` names ``model``, ``version`` and ``rail``. What was served before
+    is served on."""
+
+    reason = "VERSION_REJECTED"
+
+
+class RolloutStepRefused(FailedPrecondition):
+    """A step that the state of the model's rollout does not allow."""
+
+    reason = "ROLLOUT_STEP_REFUSED"
 
 
 class ResourceExhausted(ReelsiftError):

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from orchestrator.core.retention import Kind, Policies, Policy
+from orchestrator.core.rollout import Budgets
 
 
 def _cores() -> int:
@@ -48,6 +49,35 @@ def _policy(keep: Keep) -> Policy:
     return Policy(age, keep.max_bytes)
 
 
+class Trial(BaseModel):
+    """``REELSIFT_ROLLOUT__LATENCY_RATIO`` and so on: what a version on trial may cost beside the stable one."""
+
+    least_requests: int = Field(default=20, ge=1, description="before latency and agreement are judged")
+    least_failures: int = Field(default=3, ge=1, description="before the error rate is judged")
+    error_rate: float = Field(default=0.02, ge=0, le=1)
+    latency_ratio: float = Field(default=1.5, gt=0, description="of 95 % of the requests")
+    latency_slack_seconds: float = Field(default=0.05, ge=0)
+    memory_ratio: float = Field(default=1.5, gt=0)
+    memory_slack_bytes: int = Field(default=256 << 20, ge=0)
+    growth_bytes: int = Field(default=128 << 20, gt=0, description="since it had warmed up; more is a leak")
+    disagreement: float = Field(default=0.05, ge=0, le=1, description="of the answers that were compared")
+    watch_seconds: float = Field(default=600.0, ge=0, description="for which a promoted version is judged so, too")
+
+    def budgets(self) -> Budgets:
+        """As the core knows them."""
+        return Budgets(
+            least=self.least_requests,
+            failures=self.least_failures,
+            error_rate=self.error_rate,
+            latency_ratio=self.latency_ratio,
+            latency_slack_s=self.latency_slack_seconds,
+            memory_ratio=self.memory_ratio,
+            memory_slack_bytes=self.memory_slack_bytes,
+            growth_bytes=self.growth_bytes,
+            disagreement=self.disagreement,
+        )
+
+
 class Settings(BaseSettings):
     """Every knob of the service. Durations are seconds, sizes bytes."""
 
@@ -74,6 +104,7 @@ class Settings(BaseSettings):
     blobs: str = Field("", description="s3://BUCKET/PREFIX of larger artifacts; empty: data_dir/blobs")
     blobs_endpoint: str = Field("", description="http://host:port of an S3 that is not Amazon's")
     retention: Retention = Field(default_factory=Retention, description="what of the past is kept, by kind")
+    rollout: Trial = Field(default_factory=Trial, description="what a version of a model on trial may cost")
     cleanup_seconds: float = Field(3600.0, gt=0, description="between two clean-ups")
     disk_low_bytes: int = Field(512 << 20, ge=0, description="with less free room new work is refused, commits wait")
     disk_high_bytes: int = Field(1 << 30, gt=0, description="with more free room all goes on again")

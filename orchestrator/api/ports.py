@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
 from orchestrator.core.jobs import (
@@ -14,7 +14,9 @@ from orchestrator.core.jobs import (
     RetryFrom,
     UploadState,
 )
+from orchestrator.core.model_versions import ModelState
 from orchestrator.core.results import AnalysisEvent
+from orchestrator.core.rollout import Step
 from orchestrator.core.searching import SearchPage, SearchQuery
 
 
@@ -102,4 +104,48 @@ class Searches(Protocol):
 
     async def search(self, query: SearchQuery, page_size: int, page_token: str = "") -> SearchPage:
         """Ranked segments. Raises ``InvalidRequest``, ``NotFound`` for the segment to be like."""
+        ...
+
+
+class Rollouts(Protocol):
+    """The models and their versions. A ``version`` of 0 is the one in question; a step returns the model as it is behind it.
+
+    Steps raise ``NotFound``, ``RolloutStepRefused`` where the state does not allow them, ``InvalidRequest`` for a share that is none,
+    ``NotManaged``, ``InferenceUnavailable``, ``StoreUnavailable``.
+    """
+
+    async def models(self) -> Sequence[ModelState]:
+        """Every model, by name."""
+        ...
+
+    async def model(self, model: str) -> ModelState:
+        """One of them. Raises ``NotFound``."""
+        ...
+
+    async def history(self, model: str, limit: int = 100, before: int | None = None) -> Sequence[Step]:
+        """Its newest steps first; those below the revision ``before``, when it is given. Raises ``NotFound``."""
+        ...
+
+    async def stage(self, model: str, version: int, *, who: str, why: str) -> ModelState:
+        """Examine a version and make it the candidate. Raises ``VersionRejected``."""
+        ...
+
+    async def shadow(self, model: str, share: float, *, who: str, why: str, version: int = 0) -> ModelState:
+        """Ask the candidate for a share of the requests."""
+        ...
+
+    async def canary(self, model: str, share: float, *, who: str, why: str, version: int = 0) -> ModelState:
+        """Let the candidate answer for a share of the analyses."""
+        ...
+
+    async def promote(self, model: str, *, who: str, why: str, version: int = 0) -> ModelState:
+        """Make the candidate the stable version."""
+        ...
+
+    async def rollback(self, model: str, *, who: str, why: str, version: int = 0) -> ModelState:
+        """Leave the candidate, or the stable version."""
+        ...
+
+    async def retire(self, model: str, version: int, *, who: str, why: str) -> ModelState:
+        """Let the previous version go from memory."""
         ...

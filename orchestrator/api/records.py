@@ -18,9 +18,9 @@ def analysis(record: AnalysisRecord) -> pb.Analysis:
         analysis_id=record.id,
         state=pb.AnalysisState.Value(f"ANALYSIS_STATE_{record.state.value}"),
         config=_config(record.spec),
-        create_time=_timestamp(record.create_time),
-        start_time=_timestamp(record.start_time),
-        end_time=_timestamp(record.end_time),
+        create_time=timestamp(record.create_time),
+        start_time=timestamp(record.start_time),
+        end_time=timestamp(record.end_time),
         attempt_count=record.attempts,
         segment_count=record.segments,
         last_sequence=record.last_sequence,
@@ -67,7 +67,7 @@ def _config(spec: AnalysisSpec) -> pb.AnalysisConfig:
         priority=spec.priority,
         tenant=spec.tenant,
         labels=dict(spec.labels),
-        deadline=_timestamp(spec.deadline),
+        deadline=timestamp(spec.deadline),
         cancel_on_disconnect=spec.bound,
         ignore_known=not spec.reuse,
     )
@@ -89,9 +89,10 @@ def _failure(failed: Failed) -> pb.Failure:
     )
 
 
-def _timestamp(moment: datetime | None) -> Timestamp | None:
+def timestamp(moment: datetime | None) -> Timestamp | None:
+    """``moment`` as a message."""
     if moment is None:
         return None
-    timestamp = Timestamp()
-    timestamp.FromDatetime(moment)
-    return timestamp
+    stamp = Timestamp()
+    stamp.FromDatetime(moment)
+    return stamp

@@ -10,10 +10,11 @@ loaded as *previous*, until it is retired, so that rolling back takes no time.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from itertools import pairwise
 
 
 class Stage(StrEnum):
@@ -47,6 +48,15 @@ class Rail(StrEnum):
     AGREEMENT = "AGREEMENT"  # its answers are too far from the stable one's
 
 
+class Role(StrEnum):
+    """What a version is for now."""
+
+    STABLE = "STABLE"
+    CANDIDATE = "CANDIDATE"
+    PREVIOUS = "PREVIOUS"
+    AVAILABLE = "AVAILABLE"  # in the repository, and of no concern to Triton
+
+
 class IllegalStep(ValueError):
     """A step that the state does not allow; the message says why."""
 
@@ -68,7 +78,11 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """The wanted state of one model. ``revision`` counts its steps: 0 before the first."""
+    """The wanted state of one model. ``revision`` counts its steps: 0 before the first.
+
+    A step may name the ``version`` that its caller means, and is illegal when that is not the one in question any more: so that nobody
+    promotes, or rolls back, what came up meanwhile.
+    """
 
     model: str
     stable: int
@@ -76,14 +90,34 @@ class Rollout:
     previous: int | None = None
     revision: int = 0
 
+    def __post_init__(self) -> None:
+        others = (self.candidate.version if self.candidate else None, self.previous)
+        if self.stable < 1 or self.revision < 0 or self.stable in others:
+            raise ValueError(f"a stable version is one from 1 on, and no other version as well; got {self}")
+
     @property
     def wanted(self) -> tuple[int, ...]:
         """The versions that are to be loaded, the stable one first."""
         further = (self.candidate.version if self.candidate else None, self.previous)
         return tuple(dict.fromkeys([self.stable, *(version for version in further if version is not None)]))
 
+    @property
+    def answering(self) -> tuple[int, ...]:
+        """The versions that are asked, whether or not they are heard: the stable one, and a candidate that is tried."""
+        tried = self.candidate is not None and self.candidate.stage is not Stage.STAGED
+        return (self.stable, self.candidate.version) if self.candidate and tried else (self.stable,)
+
+    def role(self, version: int) -> Role:
+        """What ``version`` is for."""
+        if version == self.stable:
+            return Role.STABLE
+        if self.candidate is not None and version == self.candidate.version:
+            return Role.CANDIDATE
+        return Role.PREVIOUS if version == self.previous else Role.AVAILABLE
+
     def version_for(self, key: str) -> int:
-        """The version that answers for the analysis ``key``: always the same one for the same state."""
+        """The version that answers for the analysis ``key``: always the same one for the same state, and with a larger share the
+        candidate keeps those that it has."""
         candidate = self.candidate
         if candidate is None or candidate.stage is not Stage.CANARY:
             return self.stable
@@ -93,37 +127,60 @@ class Rollout:
         """With ``version`` as the candidate. Raises ``IllegalStep``."""
         if version == self.stable:
             raise IllegalStep(f"version {version} of {self.model} is the stable one already")
-        if self.candidate is not None and self.candidate.version != version:
+        if self.candidate is not None:
             raise IllegalStep(
-                f"version {self.candidate.version} of {self.model} is on trial; roll it back or promote it"
+                f"version {self.candidate.version} of {self.model} is on trial already; roll it back or promote it"
             )
         return self._next(candidate=Candidate(version))
 
-    def tried(self, stage: Stage, share: float) -> Rollout:
+    def refused(self) -> Rollout:
+        """As it is: a version was examined, and did not become the candidate."""
+        return self._next()
+
+    def tried(self, stage: Stage, share: float, version: int | None = None) -> Rollout:
         """With the candidate in ``stage`` (SHADOW or CANARY). Raises ``IllegalStep``; ``ValueError`` for a share that is none."""
-        return self._next(candidate=replace(self._candidate(), stage=stage, share=share))
+        return self._next(candidate=replace(self._candidate(version), stage=stage, share=share))
 
-    def promoted(self) -> Rollout:
+    def promoted(self, version: int | None = None) -> Rollout:
         """With the candidate as the stable version. Raises ``IllegalStep``."""
-        return self._next(stable=self._candidate().version, candidate=None, previous=self.stable)
+        return self._next(stable=self._candidate(version).version, candidate=None, previous=self.stable)
 
-    def rolled_back(self) -> Rollout:
-        """Without the candidate, or with the version before the last promotion. Raises ``IllegalStep``."""
-        if self.candidate is not None:
-            return self._next(candidate=None)
-        if self.previous is None:
+    def leaving(self, version: int | None = None) -> int:
+        """The version that ``rolled_back`` leaves. Raises ``IllegalStep``."""
+        possible = [] if self.candidate is None else [self.candidate.version]
+        possible += [] if self.previous is None else [self.stable]
+        if version in possible:
+            return version
+        if version is not None:
+            raise IllegalStep(f"version {version} of {self.model} is neither on trial nor promoted over another")
+        if not possible:
             raise IllegalStep(f"{self.model} has no candidate, and no earlier version to go back to")
-        return self._next(stable=self.previous, previous=None)
+        return possible[0]
+
+    def rolled_back(self, version: int | None = None) -> Rollout:
+        """Without the candidate; where there is none, or where the stable version is named, with the one before the last promotion.
+        Raises ``IllegalStep``."""
+        if self.leaving(version) != self.stable or self.previous is None:
+            return self._next(candidate=None)
+        candidate = self.candidate
+        if candidate is not None and candidate.version == self.previous:
+            candidate = None
+        return self._next(stable=self.previous, previous=None, candidate=candidate)
 
     def retired(self, version: int) -> Rollout:
-        """Without ``version`` in memory. Raises ``IllegalStep`` for one that is in use."""
-        if version == self.stable or (self.candidate is not None and version == self.candidate.version):
+        """Without ``version``, the previous one, in memory: there is no way back from then on. Raises ``IllegalStep``."""
+        role = self.role(version)
+        if role in (Role.STABLE, Role.CANDIDATE):
             raise IllegalStep(f"version {version} of {self.model} is in use; promote another or roll back first")
-        return self._next(previous=None if version == self.previous else self.previous)
+        if role is Role.AVAILABLE:
+            raise IllegalStep(f"version {version} of {self.model} is not kept in memory; there is nothing to retire")
+        return self._next(previous=None)
 
-    def _candidate(self) -> Candidate:
+    def _candidate(self, version: int | None) -> Candidate:
         if self.candidate is None:
             raise IllegalStep(f"no version of {self.model} is on trial; stage one first")
+        if version not in (None, self.candidate.version):
+            raise IllegalStep(f"version {self.candidate.version} of {self.model} is on trial, not version {version}")
         return self.candidate
 
     def _next(self, **changes: object) -> Rollout:
@@ -132,19 +189,40 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One entry of a model's history. ``evidence``: what was measured, by name."""
+    """One entry of a model's history. ``version``: which one it is about; ``stable``: which one is stable behind it.
+
+    With a ``rail`` the version was turned away: at its examination (STAGE), which leaves everything as it was, or later (ROLLBACK).
+    ``detail`` says in words how, ``evidence`` what was measured, by name.
+    """
 
     model: str
     revision: int
     action: Action
     version: int
+    stable: int
     at: datetime
     who: str
     why: str
     share: float = 0.0
     automatic: bool = False
     rail: Rail | None = None
+    detail: str = ""
     evidence: Mapping[str, float | str] = field(default_factory=dict)
+
+
+def since(rollout: Rollout, history: Sequence[Step]) -> Mapping[int, datetime]:
+    """When each version took the part that it has, by ``history`` (newest first). Left out is a version that has had it from the
+    beginning, or for longer than ``history`` goes back."""
+    found: dict[int, datetime] = {}
+    for step, before in pairwise(history):
+        if step.stable != before.stable:
+            found = {version: step.at for version in (rollout.stable, rollout.previous) if version is not None}
+            break
+    if rollout.candidate is not None:
+        version = rollout.candidate.version
+        if own := [step.at for step in history if step.version == version]:
+            found[version] = own[0]
+    return found
 
 
 @dataclass(frozen=True, slots=True)

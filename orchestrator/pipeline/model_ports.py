@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
 
+from orchestrator.core.model_versions import VersionInfo
 from orchestrator.core.rollout import Hit, Measured, Rollout, Step
+
+__all__ = ["ModelServer", "RailHit", "RolloutStore", "VersionInfo"]
 
 
 class RailHit(Exception):
@@ -15,24 +17,6 @@ class RailHit(Exception):
     def __init__(self, hit: Hit) -> None:
         super().__init__(hit.detail)
         self.hit = hit
-
-
-@dataclass(frozen=True, slots=True)
-class VersionInfo:
-    """A version that the model repository holds, by its manifest. ``parity``: largest error over its tolerance, by output, as measured
-    at export; ``defect``: what is wrong with its files, empty if nothing is."""
-
-    model: str
-    version: int
-    digest: str
-    precision: str = "fp32"
-    target: str = "onnx"
-    licence: str = ""
-    created: str = ""
-    parity: Mapping[str, float] = field(default_factory=dict)
-    nbytes: int = 0
-    loaded: bool = False
-    defect: str = ""
 
 
 class ModelServer(Protocol):
@@ -61,9 +45,11 @@ class ModelServer(Protocol):
         ``NotFound``; ``InferenceUnavailable`` when Triton itself is away."""
         ...
 
-    async def hold(self, wanted: Mapping[str, Sequence[int]]) -> None:
+    async def hold(self, wanted: Mapping[str, Sequence[int]]) -> Mapping[tuple[str, int], Hit]:
         """Have exactly these further versions loaded (models not named keep to their default, on demand); one that is no longer wanted is
-        unloaded once no analysis is pinned to it. Raises ``RailHit`` for one that cannot be loaded."""
+        unloaded once no analysis is pinned to it. Returns the rail of each version that cannot be loaded; the others are held all the
+        same. Cheap when nothing has changed. Never called while ``examine`` runs, nor the reverse. Raises ``InferenceUnavailable``
+        when Triton itself is away."""
         ...
 
     def direct(self, rollouts: Mapping[str, Rollout]) -> None:
@@ -72,7 +58,7 @@ class ModelServer(Protocol):
         ...
 
     def measured(self, model: str, version: int) -> Measured:
-        """What its requests have come to."""
+        """What its requests have come to; zeros for a version that was never asked."""
         ...
 
     def pinned(self, model: str, version: int) -> int:
@@ -92,6 +78,6 @@ class RolloutStore(Protocol):
         ``rollout.revision - 1`` any more (another was faster)."""
         ...
 
-    async def history(self, model: str, limit: int = 100) -> Sequence[Step]:
-        """The newest steps first."""
+    async def history(self, model: str, limit: int = 100, before: int | None = None) -> Sequence[Step]:
+        """The newest steps first; those below the revision ``before``, when it is given."""
         ...

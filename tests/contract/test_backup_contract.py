@@ -17,11 +17,13 @@ from orchestrator.adapters.stores.backup import Place, back_up, checked, restore
 from orchestrator.adapters.stores.manifest import NAME, Manifest
 from orchestrator.adapters.stores.migrate import upgrade
 from orchestrator.adapters.stores.postgres import open_postgres
+from orchestrator.adapters.stores.rollouts import SqlRollouts
 from orchestrator.adapters.stores.sql import SqlAnalysisStore, open_store
 from orchestrator.adapters.stores.sqlite import open_sqlite
 from orchestrator.core.jobs import AnalysisFilter, AnalysisState
 from orchestrator.errors import NotFound, SetupError
 from tests.support.backups import BYTES, COMMITTED, REPORT, contents, destroy, furnish, place_of, succeed
+from tests.support.rollouts import ROLLOUT, roll_out
 from tests.support.store_values import FAILED, PATH, checkpoint, segment
 
 Target = str | Path
@@ -116,6 +118,17 @@ async def test_a_store_that_holds_something_is_not_overwritten(
         with pytest.raises(NotFound):
             await store.get("since")
         assert (await store.get("done")).segments == 3
+
+
+async def test_a_store_with_rollouts_alone_is_not_overwritten(store_target: Target, place: Place, folder: Path) -> None:
+    destroy(store_target, place)
+    async with open_store(store_target) as store:
+        await roll_out(SqlRollouts(store.database), ROLLOUT[:1])
+    with pytest.raises(SetupError, match="--force"):
+        await restore(place, folder)
+    await restore(place, folder, force=True)
+    async with open_store(store_target) as store:
+        assert await SqlRollouts(store.database).rollouts() == {"labels": ROLLOUT[-1]}
 
 
 async def test_a_store_in_use_is_not_overwritten(store_target: Target, place: Place, folder: Path) -> None:

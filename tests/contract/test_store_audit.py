@@ -91,6 +91,28 @@ DAMAGES: dict[str, tuple[str, str]] = {
         "DELETE FROM segments WHERE analysis_id = 'done' AND number = 1",
         "annotations belong to segments",
     ),
+    "a step is gone": (
+        "DELETE FROM model_rollout_steps WHERE revision = 2",
+        "the steps of a rollout are gapless from 1",
+    ),
+    "the last step is gone": (
+        "DELETE FROM model_rollout_steps WHERE revision = 5",
+        "the steps of a rollout are gapless from 1",
+    ),
+    "every step is gone": ("DELETE FROM model_rollout_steps", "the steps of a rollout are gapless from 1"),
+    "a version that no step made stable": (
+        "UPDATE model_rollouts SET stable = 4",
+        "a rollout stands where its last step led",
+    ),
+    "a candidate without a stage": (
+        "UPDATE model_rollouts SET stage = NULL",
+        "a candidate has a stage and is not the stable version",
+    ),
+    "a candidate that is stable": (
+        "UPDATE model_rollouts SET candidate = stable",
+        "a candidate has a stage and is not the stable version",
+    ),
+    "steps of nothing": ("DELETE FROM model_rollouts", "model_rollout_steps belong to model_rollouts"),
     "labels of nothing": ("DELETE FROM analyses WHERE id = 'waiting'", "labels belong to analyses"),
 }
 

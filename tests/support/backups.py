@@ -11,12 +11,14 @@ from sqlalchemy import insert, inspect, text
 
 from orchestrator.adapters.blobs.local import LocalBlobs
 from orchestrator.adapters.stores.backup import Place
+from orchestrator.adapters.stores.rollouts import SqlRollouts
 from orchestrator.adapters.stores.schema import artifacts
 from orchestrator.adapters.stores.snapshot_postgres import PostgresSnapshots
 from orchestrator.adapters.stores.snapshot_sqlite import SqliteSnapshots
 from orchestrator.adapters.stores.sql import SqlAnalysisStore, open_database
 from orchestrator.core.jobs import AnalysisSpec, AnalysisState, SourceKind, SourceRef, UploadState
 from orchestrator.ports import AnalysisStore
+from tests.support.rollouts import ROLLOUT, roll_out
 from tests.support.store_values import FINISHED, PATH, checkpoint, running, segment
 
 REPORT = "reports/done/report.html"
@@ -46,7 +48,7 @@ async def succeed(store: AnalysisStore, name: str, asked: AnalysisSpec = PATH, s
 
 async def furnish(store: SqlAnalysisStore, place: Place) -> None:
     """Analyses in every stage: done (with a report), running on an upload that grows, waiting for one, and one that is done with its
-    upload."""
+    upload. And a model whose second version was promoted, and whose third is on trial."""
     await succeed(store, "done", segments=3)
     await place.blobs.put(REPORT, b"<html>")
     row = {"key": REPORT, "analysis_id": "done", "kind": "REPORT", "size": 6, "create_us": 1}
@@ -58,6 +60,7 @@ async def furnish(store: SqlAnalysisStore, place: Place) -> None:
     place.uploads.mkdir(parents=True)
     (place.uploads / "growing").write_bytes(BYTES)
     (place.uploads / "uploaded").write_bytes(b"old")
+    await roll_out(SqlRollouts(store.database), ROLLOUT)
 
 
 def contents(target: str | Path) -> Rows:

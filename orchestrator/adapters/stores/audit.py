@@ -31,6 +31,8 @@ from orchestrator.adapters.stores.schema import (
     attempts,
     checkpoints,
     memos,
+    model_rollout_steps,
+    model_rollouts,
     segments,
 )
 from orchestrator.core.jobs import AnalysisState
@@ -106,6 +108,7 @@ def _rules() -> Iterator[tuple[str, Select[str]]]:
     yield from _tiling()
     yield from _resumption(own)
     yield from _leases()
+    yield from _rollouts()
     yield (
         "an artifact is as long as it should be",
         select(artifacts.c.key).where(func.length(artifacts.c.body) != artifacts.c.size),
@@ -215,3 +218,30 @@ def _leases() -> Iterator[tuple[str, Select[str]]]:
             )
         ),
     )
+
+
+def _rollouts() -> Iterator[tuple[str, Select[str]]]:
+    r, s = model_rollouts.c, model_rollout_steps.c
+    steps = (
+        select(s.model, func.count().label("count"), func.min(s.revision).label("first"))
+        .add_columns(func.max(s.revision).label("last"))
+        .group_by(s.model)
+        .cte("steps")
+    )
+    yield (
+        "the steps of a rollout are gapless from 1",
+        select(r.model)
+        .outerjoin(steps, steps.c.model == r.model)
+        .where(
+            or_(steps.c.count.is_(None), steps.c.first != 1, steps.c.last != steps.c.count, r.revision != steps.c.last)
+        ),
+    )
+    yield (
+        "a rollout stands where its last step led",
+        select(r.model)
+        .join(model_rollout_steps, and_(s.model == r.model, s.revision == r.revision))
+        .where(r.stable != s.stable),
+    )
+    whole = and_(r.candidate.is_not(None) == r.stage.is_not(None), r.candidate.is_not(None) == r.share.is_not(None))
+    twice = or_(r.candidate == r.stable, r.previous == r.stable)
+    yield "a candidate has a stage and is not the stable version", select(r.model).where(or_(not_(whole), twice))

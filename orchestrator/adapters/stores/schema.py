@@ -13,6 +13,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Double,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
@@ -177,4 +178,34 @@ analyzer_keys = Table(
     _analysis_id(),
     Column("analyzer", Text, primary_key=True),
     Column("key", Text, nullable=False),
+)
+
+model_rollouts = Table(
+    "model_rollouts",
+    METADATA,
+    Column("model", Text, primary_key=True),
+    Column("revision", BigInteger, nullable=False),  # how many steps there are
+    Column("stable", Integer, nullable=False),
+    Column("candidate", Integer),
+    Column("stage", Text),  # of the candidate, as its share
+    Column("share", Double),
+    Column("previous", Integer),
+)
+
+model_rollout_steps = Table(
+    "model_rollout_steps",
+    METADATA,
+    Column("model", Text, ForeignKey("model_rollouts.model", ondelete="CASCADE"), primary_key=True),
+    Column("revision", BigInteger, primary_key=True, autoincrement=False),
+    Column("action", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("stable", Integer, nullable=False),  # behind the step
+    Column("share", Double, nullable=False),
+    Column("at_us", BigInteger, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("automatic", Boolean, nullable=False),
+    Column("rail", Text),
+    Column("detail", Text, nullable=False),
+    Column("evidence", Text, nullable=False),
 )

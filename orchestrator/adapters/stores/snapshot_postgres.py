@@ -14,7 +14,7 @@ from orchestrator.adapters.stores import migrate
 from orchestrator.adapters.stores.database import Database
 from orchestrator.adapters.stores.manifest import PIECE_BYTES, Manifest
 from orchestrator.adapters.stores.postgres import open_postgres
-from orchestrator.adapters.stores.snapshots import VERSIONS, Snapshot, named_by
+from orchestrator.adapters.stores.snapshots import CONTENTS, VERSIONS, Snapshot, named_by
 from orchestrator.errors import InternalError, SetupError
 
 SUFFIX = ".copy"
@@ -79,14 +79,13 @@ def _check_free(connection: Connection, force: bool) -> None:
     ).scalar_one()
     if others:
         raise SetupError(f"{others} connections of reelsift use this database: stop every server of it first")
-    if not force and _holds_analyses(connection):
+    if not force and _holds_something(connection):
         raise SetupError(NOT_EMPTY)
 
 
-def _holds_analyses(connection: Connection) -> bool:
-    if not inspect(connection).has_table("analyses"):
-        return False
-    return connection.execute(text("SELECT 1 FROM analyses LIMIT 1")).first() is not None
+def _holds_something(connection: Connection) -> bool:
+    own = set(inspect(connection).get_table_names()) & set(CONTENTS)
+    return any(connection.execute(text(f"SELECT 1 FROM {name} LIMIT 1")).first() is not None for name in own)
 
 
 def _put_back(connection: Connection, folder: Path, manifest: Manifest, force: bool) -> None:

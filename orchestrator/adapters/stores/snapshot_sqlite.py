@@ -20,7 +20,7 @@ from sqlalchemy import StaticPool, create_engine, exc, text
 from orchestrator.adapters.stores import migrate, sqlite
 from orchestrator.adapters.stores.faults import translated, typed_errors
 from orchestrator.adapters.stores.manifest import Manifest
-from orchestrator.adapters.stores.snapshots import Snapshot, named_by
+from orchestrator.adapters.stores.snapshots import CONTENTS, Snapshot, named_by
 from orchestrator.errors import InternalError, SetupError
 
 NOT_EMPTY = "the store is not empty: restore with --force to replace it, or into another REELSIFT_DATA_DIR"
@@ -78,8 +78,9 @@ class SqliteSnapshots:
         try:
             # Reading also rolls back what a process left half done: its journal is empty afterwards.
             with closing(_connect(self._file)) as connection:
-                found = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'analyses'").fetchone()
-                empty = not found or not connection.execute("SELECT 1 FROM analyses LIMIT 1").fetchone()
+                tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+                own = [name for (name,) in tables if name in CONTENTS]
+                empty = not any(connection.execute(f"SELECT 1 FROM {name} LIMIT 1").fetchone() for name in own)
         except sqlite3.DatabaseError:
             empty = False  # damaged: worth a look before it is thrown away
         if not empty and not force:

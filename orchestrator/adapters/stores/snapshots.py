@@ -18,6 +18,9 @@ FOLDER = "database"
 
 VERSIONS = "alembic_version"
 
+CONTENTS = ("analyses", "model_rollouts")
+"""The tables on which all others hang: with no row in them a store is empty."""
+
 
 @dataclass(frozen=True, slots=True)
 class Named:
@@ -48,7 +51,7 @@ class Snapshots(Protocol):
         ...
 
     def check_free(self, *, force: bool) -> None:
-        """Raise ``SetupError`` when somebody uses the database, or when it holds analyses (unless ``force``)."""
+        """Raise ``SetupError`` when somebody uses the database, or when it is not empty (unless ``force``)."""
         ...
 
     def put_back(self, folder: Path, manifest: Manifest, *, force: bool) -> None:

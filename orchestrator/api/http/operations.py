@@ -12,9 +12,12 @@ from starlette.responses import Response
 
 from orchestrator.api.http.schemas import Schema
 from orchestrator.api.methods import AnalysisMethods
-from orchestrator.api.ports import Analyses, Searches
+from orchestrator.api.model_handlers import ModelMethods
+from orchestrator.api.ports import Analyses, Rollouts, Searches
 from orchestrator.api.search_handlers import SearchMethods
 from orchestrator.errors import ReelsiftError
+
+PREFIX = "/api/v1"
 
 Readiness = Callable[[], Awaitable[Mapping[str, bool]]]
 """Tells by name what the service needs, and whether it has it; an exception means that it has not."""
@@ -28,11 +31,12 @@ class Services:
     ready: Readiness
     analysis_methods: AnalysisMethods
     search_methods: SearchMethods
+    model_methods: ModelMethods
 
     @classmethod
-    def of(cls, analyses: Analyses, searches: Searches, ready: Readiness) -> Services:
+    def of(cls, analyses: Analyses, searches: Searches, rollouts: Rollouts | None, ready: Readiness) -> Services:
         """The services over the application's ports."""
-        return cls(analyses, ready, AnalysisMethods(analyses), SearchMethods(searches))
+        return cls(analyses, ready, AnalysisMethods(analyses), SearchMethods(searches), ModelMethods(rollouts))
 
 
 Endpoint = Callable[[Request, Services], Awaitable[Response]]

@@ -9,7 +9,8 @@ from starlette.responses import Response
 from orchestrator.api import messages as pb
 from orchestrator.api.http import events, files, health, media
 from orchestrator.api.http.errors import JSON
-from orchestrator.api.http.operations import Operation, Parameter, Result
+from orchestrator.api.http.model_routes import MODEL_OPERATIONS
+from orchestrator.api.http.operations import PREFIX, Operation, Parameter, Result
 from orchestrator.api.http.schemas import Schema, field_schema, reference
 from orchestrator.api.http.unary import message_response, path_parameter, unary
 from orchestrator.core.exporting import FORMATS
@@ -32,7 +33,6 @@ from orchestrator.errors import (
     UploadOutOfOrder,
 )
 
-PREFIX = "/api/v1"
 PROBES = ("/healthz", "/readyz")
 _ONE = f"{PREFIX}/analyses/{{analysis_id}}"
 
@@ -265,6 +265,7 @@ OPERATIONS: tuple[Operation, ...] = (
         name="SearchByBody",
         errors=(NotFound, InferenceUnavailable),
     ),
+    *MODEL_OPERATIONS,
     Operation(
         "GET",
         PROBES[0],

@@ -32,7 +32,15 @@ _WELL_KNOWN: Mapping[str, Schema] = {
 }
 
 # What no descriptor says: without these a request is refused
-REQUIRED: Mapping[str, list[str]] = {"CreateAnalysisRequest": ["config"]}
+REQUIRED: Mapping[str, list[str]] = {
+    "CreateAnalysisRequest": ["config"],
+    "StageVersionRequest": ["version", "who"],
+    "ShadowVersionRequest": ["share", "who"],
+    "CanaryVersionRequest": ["share", "who"],
+    "PromoteVersionRequest": ["who"],
+    "RollbackModelRequest": ["who"],
+    "RetireVersionRequest": ["version", "who"],
+}
 CHOICES = frozenset({"AnalysisConfig.source", "RetryAnalysisRequest.from_stage"})
 
 STATUS: Schema = {

@@ -17,7 +17,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from orchestrator.api.http.app import http_app
 from orchestrator.api.http.errors import error_response
 from orchestrator.api.http.operations import Readiness, Services
-from orchestrator.api.ports import Analyses, Searches
+from orchestrator.api.ports import Analyses, Rollouts, Searches
 from orchestrator.api.server import loopback
 from orchestrator.errors import InvalidRequest, SetupError
 
@@ -30,14 +30,20 @@ MAX_HEAD_BYTES = 64 << 10  # of a request's line and headers
 
 @asynccontextmanager
 async def http_server(
-    analyses: Analyses, searches: Searches, listen: str, *, ready: Readiness, grace: float = 5.0
+    analyses: Analyses,
+    searches: Searches,
+    rollouts: Rollouts | None,
+    listen: str,
+    *,
+    ready: Readiness,
+    grace: float = 5.0,
 ) -> AsyncIterator[str]:
-    """A server for ``analyses`` and ``searches`` at ``listen`` (``HOST:PORT``, port 0 picks one, or ``unix:PATH``);
+    """A server for ``analyses``, ``searches`` and ``rollouts`` at ``listen`` (``HOST:PORT``, port 0 picks one, or ``unix:PATH``);
     yields the address for clients. ``ready`` answers /readyz.
 
     It stops when the context ends, giving running requests ``grace`` seconds. Raises ``SetupError`` for a taken address.
     """
-    app = http_app(Services.of(analyses, searches, ready))
+    app = http_app(Services.of(analyses, searches, rollouts, ready))
     config = uvicorn.Config(
         app,
         http=_Protocol,  # by name: "auto" depends on what else is installed

@@ -13,7 +13,7 @@ from google.protobuf.message_factory import GetMessageClass
 from starlette.requests import Request
 from starlette.responses import Response
 
-from orchestrator.api.gen.reelsift.v1 import analysis_pb2, search_pb2
+from orchestrator.api.gen.reelsift.v1 import analysis_pb2, model_pb2, search_pb2
 from orchestrator.api.http.errors import JSON, BodyTooLarge, NotJson
 from orchestrator.api.http.fields import QueryField, from_query, is_map, parse, query_fields
 from orchestrator.api.http.operations import Operation, Parameter, Result, Services
@@ -25,7 +25,11 @@ MAX_JSON_BYTES = 256 << 10
 
 METHODS: dict[str, MethodDescriptor] = {
     method.name: method
-    for module, service in ((analysis_pb2, "AnalysisService"), (search_pb2, "SearchService"))
+    for module, service in (
+        (analysis_pb2, "AnalysisService"),
+        (search_pb2, "SearchService"),
+        (model_pb2, "ModelService"),
+    )
     for method in module.DESCRIPTOR.services_by_name[service].methods
 }
 

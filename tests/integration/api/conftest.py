@@ -42,6 +42,8 @@ from orchestrator.errors import (
     SourceNotAllowed,
     UploadOutOfOrder,
 )
+from orchestrator.pipeline.rollouts import RolloutService
+from tests.support.model_server import FakeModelServer, MemoryRollouts
 
 MEDIA = MediaInfo("mov", "h264", 64, 48, 0, Fraction(1, 25), 0, None, Fraction(25))
 STARTED = Started(MEDIA, "default", ("shots",))
@@ -291,6 +293,8 @@ class Running:
     """A server, and two ways to call it. ``stop`` breaks every connection; ``start`` begins anew at the same address."""
 
     analyses: FakeAnalyses
+    models: FakeModelServer
+    rollouts: RolloutService
     address: str
     client: ReelsiftClient
     stub: AnalysisServiceStub
@@ -303,7 +307,7 @@ class Running:
 
     async def start(self) -> None:
         await self._open.__aexit__(None, None, None)
-        self._open = grpc_server(self.analyses, self.address, searches=self.analyses, grace=0.1)
+        self._open = grpc_server(self.analyses, self.address, searches=self.analyses, rollouts=self.rollouts, grace=0.1)
         self.server = await self._open.__aenter__()
 
     async def close(self) -> None:
@@ -322,10 +326,13 @@ def run() -> Run:
     async def running(analyses: FakeAnalyses) -> AsyncIterator[Running]:
         with tempfile.TemporaryDirectory() as folder:
             address = f"unix:{Path(folder) / 'api'}"
-            opening = grpc_server(analyses, address, searches=analyses, grace=0.1)
+            models = FakeModelServer()
+            rollouts = RolloutService(models, MemoryRollouts())
+            opening = grpc_server(analyses, address, searches=analyses, rollouts=rollouts, grace=0.1)
             server = await opening.__aenter__()
             async with connect(address, QUICK) as client, grpc.aio.insecure_channel(address) as channel:
-                here = Running(analyses, address, client, AnalysisServiceStub(channel), channel, server, opening)
+                stub = AnalysisServiceStub(channel)
+                here = Running(analyses, models, rollouts, address, client, stub, channel, server, opening)
                 try:
                     yield here
                 finally:

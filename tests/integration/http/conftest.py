@@ -13,7 +13,9 @@ import pytest
 import pytest_asyncio
 
 from orchestrator.api.http.server import http_server
+from orchestrator.pipeline.rollouts import RolloutService
 from tests.integration.http.scripted import ScriptedAnalyses, ScriptedSearches
+from tests.support.model_server import FakeModelServer, MemoryRollouts
 
 
 @dataclass
@@ -23,6 +25,7 @@ class Running:
     address: str
     analyses: ScriptedAnalyses
     searches: ScriptedSearches
+    models: FakeModelServer
     client: httpx.AsyncClient
 
     async def uploading(self, size: int | None = None) -> str:
@@ -51,7 +54,8 @@ async def serving(
     grace: float = 0.3,
 ) -> AsyncIterator[Running]:
     """Run a server until the context ends."""
-    analyses, searches = analyses or ScriptedAnalyses(), ScriptedSearches()
+    analyses, searches, models = analyses or ScriptedAnalyses(), ScriptedSearches(), FakeModelServer()
+    rollouts = RolloutService(models, MemoryRollouts())
 
     async def ready() -> Mapping[str, bool]:
         if isinstance(checks, Exception):
@@ -60,13 +64,13 @@ async def serving(
 
     with tempfile.TemporaryDirectory() as folder:
         listen = "127.0.0.1:0" if port else f"unix:{Path(folder) / 'http'}"
-        async with http_server(analyses, searches, listen, ready=ready, grace=grace) as address:
+        async with http_server(analyses, searches, rollouts, listen, ready=ready, grace=grace) as address:
             uds = None if port else address.removeprefix("unix:")
             base = f"http://{address}" if port else "http://reelsift"
             async with httpx.AsyncClient(
                 transport=httpx.AsyncHTTPTransport(uds=uds), base_url=base, timeout=20
             ) as client:
-                yield Running(address, analyses, searches, client)
+                yield Running(address, analyses, searches, models, client)
 
 
 @pytest.fixture

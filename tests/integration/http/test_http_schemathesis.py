@@ -27,6 +27,9 @@ values = ["a-0", "a-1", "a-2"]
 [dictionaries.segments]
 values = [0, 1, 2]
 
+[dictionaries.models]
+values = ["labels", "shots"]
+
 [dictionaries.paths]
 values = ["/allowed/film.mp4"]
 
@@ -37,6 +40,7 @@ values = ["bytes 0-3/4", "bytes 0-3/*", "bytes 4-7/8", "bytes */*", "bytes */4"]
 "body.config.path" = { dictionary = "paths", probability = 0.8 }
 "header.Content-Range" = { dictionary = "ranges", probability = 0.5 }
 "path.analysis_id" = { dictionary = "analyses", probability = 0.8 }
+"path.model" = { dictionary = "models", probability = 0.8 }
 "path.index" = { dictionary = "segments", probability = 0.5 }
 """
 

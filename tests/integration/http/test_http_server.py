@@ -49,7 +49,7 @@ async def test_answers_do_not_wait_for_acknowledgements(serve: Serve) -> None:
 async def test_a_taken_port() -> None:
     async with serving(port=True) as running:
         with pytest.raises(SetupError) as caught:
-            async with http_server(ScriptedAnalyses(), ScriptedSearches(), running.address, ready=_ready):
+            async with http_server(ScriptedAnalyses(), ScriptedSearches(), None, running.address, ready=_ready):
                 pass
     assert "bound" in str(caught.value)
 
@@ -59,7 +59,7 @@ async def test_a_taken_port() -> None:
 )
 async def test_an_address_that_cannot_be(listen: str) -> None:
     with pytest.raises(SetupError):
-        async with http_server(ScriptedAnalyses(), ScriptedSearches(), listen, ready=_ready):
+        async with http_server(ScriptedAnalyses(), ScriptedSearches(), None, listen, ready=_ready):
             pass
 
 
@@ -67,16 +67,16 @@ async def test_a_socket_that_a_dead_server_left_is_taken_over_and_a_living_one_s
     path = tmp_path / "http"
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(path))
-    async with http_server(ScriptedAnalyses(), ScriptedSearches(), f"unix:{path}", ready=_ready):
+    async with http_server(ScriptedAnalyses(), ScriptedSearches(), None, f"unix:{path}", ready=_ready):
         with pytest.raises(SetupError):
-            async with http_server(ScriptedAnalyses(), ScriptedSearches(), f"unix:{path}", ready=_ready):
+            async with http_server(ScriptedAnalyses(), ScriptedSearches(), None, f"unix:{path}", ready=_ready):
                 pass
         async with httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=str(path))) as client:
             assert (await client.get("http://x/healthz")).status_code == 200
     assert not path.exists()
     path.write_text("a file of somebody")
     with pytest.raises(SetupError):
-        async with http_server(ScriptedAnalyses(), ScriptedSearches(), f"unix:{path}", ready=_ready):
+        async with http_server(ScriptedAnalyses(), ScriptedSearches(), None, f"unix:{path}", ready=_ready):
             pass
     assert path.read_text() == "a file of somebody"
 
@@ -84,7 +84,7 @@ async def test_a_socket_that_a_dead_server_left_is_taken_over_and_a_living_one_s
 @pytest.mark.parametrize(("listen", "warned"), [("0.0.0.0:0", True), ("127.0.0.1:0", False), ("[::1]:0", False)])
 async def test_listening_beyond_this_machine_is_told(listen: str, warned: bool) -> None:
     with structlog.testing.capture_logs() as logs:
-        async with http_server(ScriptedAnalyses(), ScriptedSearches(), listen, ready=_ready) as address:
+        async with http_server(ScriptedAnalyses(), ScriptedSearches(), None, listen, ready=_ready) as address:
             assert address.rpartition(":")[0] == listen.rpartition(":")[0]
     assert warned == any(each["event"] == "http.listening_beyond_this_machine" for each in logs)
 
@@ -109,7 +109,7 @@ async def test_a_check_that_hangs_is_no_readiness(serve: Serve, monkeypatch: pyt
         return {}
 
     async with (
-        http_server(ScriptedAnalyses(), ScriptedSearches(), "127.0.0.1:0", ready=hanging) as address,
+        http_server(ScriptedAnalyses(), ScriptedSearches(), None, "127.0.0.1:0", ready=hanging) as address,
         httpx.AsyncClient() as client,
     ):
         assert (await client.get(f"http://{address}/readyz")).status_code == 503

@@ -16,7 +16,7 @@ from openapi_spec_validator import validate
 
 from orchestrator.api.http import schemas
 from orchestrator.api.http.errors import error_response
-from orchestrator.api.http.fields import is_map
+from orchestrator.api.http.fields import map_value
 from orchestrator.api.http.openapi import document
 from orchestrator.api.http.routes import OPERATIONS
 from orchestrator.api.http.unary import METHODS
@@ -81,8 +81,8 @@ def filled(message: Descriptor, chance: random.Random, depth: int = 0) -> Messag
         if chance.random() < 0.3 or depth > 6:
             continue
         target = getattr(made, field.name)
-        if is_map(field):
-            target["key"] = "value"
+        if value := map_value(field):
+            target["key"] = _scalar(value, chance)
         elif field.message_type is not None:
             inner = filled(field.message_type, chance, depth + 1)
             (target.add() if field.is_repeated else target).CopyFrom(inner)

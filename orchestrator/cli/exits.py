@@ -23,6 +23,8 @@ _MEND = {
     "DISK_FULL": "free space in the server's spool folder (REELSIFT_SPOOL_DIR)",
     "MEDIA_TOO_LARGE": "raise REELSIFT_MAX_UPLOAD_BYTES or REELSIFT_MAX_FRAME_PIXELS on the server",
     "DECODE_BUDGET": "raise REELSIFT_MAX_DECODE_SECONDS on the server",
+    "VERSION_REJECTED": "`reelsift models history MODEL` tells what was measured; ops/models.md what each rail means",
+    "ROLLOUT_STEP_REFUSED": "`reelsift models list --server ADDRESS` shows where the model stands",
     "UNAVAILABLE": "is a server listening there?",
 }
 

@@ -14,11 +14,10 @@ from rich.text import Text
 
 from orchestrator.api import messages as pb
 from orchestrator.api.client import ReelsiftClient, connect
-from orchestrator.cli import describe, describe_jobs, exits, following, loop
+from orchestrator.cli import describe, describe_jobs, exits, following, loop, tables
 from orchestrator.cli.servers import DEFAULT, JsonOption, LabelOption, ServerOption, TenantOption, labels_of
 
 PAGE = 200
-PIPED_COLUMNS = 240
 COLUMNS = ("id", "state", "created", "segments", "source", "tenant", "labels")
 ALWAYS = 4  # of them, never wrapped; the others only where one has something to say
 
@@ -149,20 +148,10 @@ def _show(analyses: list[pb.Analysis], *, as_json: bool) -> None:
         for analysis in analyses:
             following.print_json(analysis)
         return
-    rows = [_cells(analysis) for analysis in analyses]
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    told = [number for number in range(len(COLUMNS)) if number < ALWAYS or any(row[number][0] for row in rows)]
-    for number in told:
-        table.add_column(COLUMNS[number], overflow="fold", no_wrap=number < ALWAYS)
-    for row in rows:
-        table.add_row(*(Text(row[number][0], style=row[number][1]) for number in told))
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = PIPED_COLUMNS  # another program reads it: a row is a line
-    console.print(table)
+    tables.show(COLUMNS, [_cells(analysis) for analysis in analyses], always=ALWAYS)
 
 
-def _cells(analysis: pb.Analysis) -> list[tuple[str, str]]:
+def _cells(analysis: pb.Analysis) -> list[tables.Cell]:
     state = describe_jobs.state_name(analysis)
     return [
         (analysis.analysis_id, ""),

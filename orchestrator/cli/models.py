@@ -1,4 +1,4 @@
-"""``reelsift models``: what the model repository holds, and how it gets there."""
+"""``reelsift models``: what the model repository holds, how it gets there, and how it comes into service (``rollouts.py``)."""
 
 from __future__ import annotations
 
@@ -10,18 +10,23 @@ from typing import Annotated
 
 import typer
 
+from orchestrator.cli import rollouts
 from orchestrator.cli.serve import settings_with
+from orchestrator.cli.servers import JsonOption
 from orchestrator.errors import SetupError
 
-app = typer.Typer(no_args_is_help=True, help="Show, export and verify the models.")
+app = typer.Typer(no_args_is_help=True, help="Show, export and verify the models, and roll new versions out.")
 Repository = Annotated[Path | None, typer.Option(help="The model repository.")]
 Names = Annotated[list[str] | None, typer.Argument(help="Model names; all when none is given.")]
 
 
 @app.command("list")
-def list_models(repository: Repository = None) -> None:
-    """Show every model and whether the repository holds it."""
-    _export("list", repository)
+def list_models(repository: Repository = None, server: rollouts.Server = None, as_json: JsonOption = False) -> None:
+    """Show every model and whether the repository holds it; or, of a server, every version and what it is for."""
+    if server is not None:
+        rollouts.show_models(server, as_json=as_json)
+    else:
+        _export("list", repository)
 
 
 @app.command("export")
@@ -43,6 +48,18 @@ def export_models(
 def verify_models(names: Names = None, repository: Repository = None) -> None:
     """Measure the models against their source frameworks again."""
     _export("verify", repository, "--", *(names or []))
+
+
+for step in (
+    rollouts.stage,
+    rollouts.shadow,
+    rollouts.canary,
+    rollouts.promote,
+    rollouts.rollback,
+    rollouts.retire,
+    rollouts.history,
+):
+    app.command()(step)
 
 
 def _export(command: str, repository: Path | None, *arguments: str) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 
 import structlog
 
-from tests.faults import at_work, backups, failpoints, fills, histories, kills, powerloss, submits
+from tests.faults import at_work, backups, failpoints, fills, histories, kills, powerloss, rollouts, submits
 from tests.faults.following import References
 from tests.faults.serving import lasting_triton
 
@@ -45,6 +45,7 @@ def parts(seed: int) -> Iterator[Part]:
     """Everything, in the order in which it is run."""
     yield Part("R3", f"seed {seed}", lambda: asyncio.run(powerloss.play(LOSSES, seed, TAPES)).as_json())
     yield Part("R2", f"store, seed {seed}", lambda: failpoints.play(of_lives(), TIMES, seed).as_json())
+    yield Part("R2", f"rollouts, seed {seed}", lambda: rollouts.play(of_rollouts(), TIMES).as_json())
     yield Part("R2", f"server, seed {seed}", lambda: asyncio.run(_at_work(seed)).as_json())
     yield Part("R4", f"seed {seed}", lambda: asyncio.run(_submits(seed)).as_json())
     yield Part("R11", f"seed {seed}", lambda: asyncio.run(_fills(seed)).as_json())
@@ -59,7 +60,11 @@ def parts(seed: int) -> Iterator[Part]:
 
 
 def of_lives() -> list[str]:
-    return [name for name in failpoints.names() if not name.startswith(failpoints.SERVER)]
+    return [name for name in failpoints.names() if not name.startswith((failpoints.SERVER, failpoints.ROLLOUTS))]
+
+
+def of_rollouts() -> list[str]:
+    return [name for name in failpoints.names() if name.startswith(failpoints.ROLLOUTS)]
 
 
 def of_server() -> list[str]:

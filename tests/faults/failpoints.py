@@ -16,10 +16,10 @@ import signal
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import alembic.command
 import alembic.script
@@ -29,12 +29,13 @@ import orchestrator
 from orchestrator import failpoints
 from tests.faults.broken import break_it
 from tests.faults.judging import acknowledged, judge
-from tests.faults.lives import Life, live_all, lives
+from tests.faults.lives import Done, Life, live_all, lives
 
 T = TypeVar("T")
 LIVES = 6
 SEEDS = 5  # of lives, in turn
 SERVER = "attempt."  # names that begin so are a real server's
+ROLLOUTS = "rollout."  # and these are of the steps of rollouts (``rollouts.py``)
 RECLAIM = "store.reclaim."
 FORKED = (alembic.command, alembic.script)  # imported once, before the forks
 MEMORY = "/dev/shm"  # a dead process leaves its writes with the kernel, wherever they go
@@ -76,7 +77,7 @@ class Lived:
 def count(seed: int) -> Counter[str]:
     """How often an undisturbed process comes by each point."""
     with tempfile.TemporaryDirectory(prefix="failpoints-", dir=MEMORY) as folder:
-        return _in_child(lambda: _counted(Path(folder) / "data", lives(seed, LIVES)))
+        return in_child(lambda: _counted(Path(folder) / "data", lives(seed, LIVES)))
 
 
 def play(points: Iterable[str], times: int, seed: int, fault: str = "") -> Outcome:
@@ -117,16 +118,20 @@ def die(point: str, nth: int, seed: int, fault: str = "") -> tuple[bool, list[st
         first = _live(data, all_lives, f"{point}:{nth}", fault)
         if first.status != -signal.SIGKILL:
             return False, [f"the process left with {first.status} instead of dying: {first.text}"]
-        broken = _in_child(lambda: asyncio.run(judge(data, all_lives, acknowledged([*earlier, *first.marks]))))
+        broken = in_child(lambda: asyncio.run(judge(data, all_lives, acknowledged([*earlier, *first.marks]))))
         second = _live(data, all_lives, "", fault)
         if second.status:
             return True, [*broken, f"it cannot go on: {second.text}"]
         heard = acknowledged([*earlier, *first.marks, *second.marks])
-        return True, broken + _in_child(lambda: asyncio.run(judge(data, all_lives, heard, over=True)))
+        return True, broken + in_child(lambda: asyncio.run(judge(data, all_lives, heard, over=True)))
 
 
 def _live(data: Path, all_lives: Sequence[Life], failpoint: str, fault: str) -> Lived:
-    """``live_all`` in a child, which tells through a pipe what is acknowledged."""
+    return lived(lambda done: live_all(data, list(all_lives), done), failpoint, fault)
+
+
+def lived(live: Callable[[Done], Coroutine[Any, Any, None]], failpoint: str = "", fault: str = "") -> Lived:
+    """``live`` in a child, which tells through a pipe what is acknowledged, and dies at ``failpoint``."""
     marks_out, marks_in = os.pipe()
     child = os.fork()
     if not child:
@@ -136,7 +141,7 @@ def _live(data: Path, all_lives: Sequence[Life], failpoint: str, fault: str) -> 
             if fault:
                 break_it(fault)
             failpoints.arm(failpoint)
-            asyncio.run(live_all(data, list(all_lives), lambda mark: _tell(marks_in, mark)))
+            asyncio.run(live(lambda mark: _tell(marks_in, mark)))
 
         _end_child(life, lambda error: _tell(marks_in, f"! {type(error).__name__}: {error}"))
     os.close(marks_in)
@@ -153,7 +158,7 @@ def _counted(data: Path, all_lives: list[Life]) -> Counter[str]:
     return seen
 
 
-def _in_child(act: Callable[[], T]) -> T:
+def in_child(act: Callable[[], T]) -> T:
     """``act`` in a forked process: this one stays without threads, so that it may fork again. ``AssertionError`` if it fails."""
     out, into = os.pipe()
     child = os.fork()

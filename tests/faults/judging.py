@@ -22,6 +22,8 @@ from tests.faults.lives import (
     segment_of,
     spec_of,
     started_of,
+    step_of,
+    way_of,
     world,
 )
 
@@ -35,6 +37,7 @@ class Acknowledged:
     completed: bool = False
     began: bool = False
     segments: int = 0
+    steps: int = 0
     blobs: set[int] = field(default_factory=set)
     ended: bool = False
     cancelled: bool = False
@@ -47,6 +50,8 @@ class Acknowledged:
                 self.uploaded = int(number)
             case "committed":
                 self.segments = int(number) + 1
+            case "stepped":
+                self.steps = int(number)
             case "put":
                 self.blobs.add(int(number))
             case _:
@@ -90,6 +95,21 @@ def integrity(data: Path) -> list[str]:
     return broken
 
 
+async def _judge_rollout(where: World, life: Life, heard: Acknowledged, over: bool) -> list[str]:
+    """A step that was told is there, and the state is the one of the last step."""
+    way = way_of(life)
+    state = (await where.rollouts.rollouts()).get(life.id)
+    taken = state.revision if state else 0
+    if taken < (len(way) if over else heard.steps):
+        return [f"{heard.steps} steps were committed, it says {taken}"]
+    history = list(await where.rollouts.history(life.id))
+    if state is not None and (
+        state != way[taken - 1] or history != [step_of(life, each) for each in way[:taken]][::-1]
+    ):
+        return [f"the rollout or its history is not what was written: {state}, {len(history)} steps"]
+    return []
+
+
 async def _judge(where: World, life: Life, heard: Acknowledged, over: bool) -> list[str]:
     broken: list[str] = []
 
@@ -98,6 +118,7 @@ async def _judge(where: World, life: Life, heard: Acknowledged, over: bool) -> l
             broken.append(f"{life.id}: {text}")
 
     store = where.store
+    broken += [f"{life.id}: {text}" for text in await _judge_rollout(where, life, heard, over)]
     try:
         record = await store.get(life.id)
     except NotFound:

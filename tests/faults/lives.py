@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
 
 from orchestrator.adapters.blobs.local import LocalBlobs
 from orchestrator.adapters.sources.uploads import Uploads
+from orchestrator.adapters.stores.rollouts import SqlRollouts
 from orchestrator.adapters.stores.sql import open_store
 from orchestrator.core.jobs import (
     AnalysisRecord,
@@ -39,13 +41,16 @@ from orchestrator.core.results import (
     Started,
     Thumbnail,
 )
+from orchestrator.core.rollout import Action, Rollout, Stage, Step
 from orchestrator.core.timeline import Interval
 from orchestrator.errors import LeaseLost
 from orchestrator.pipeline.disk import DiskGuard
+from orchestrator.pipeline.model_ports import RolloutStore
 from orchestrator.pipeline.uploading import UploadWriter
 from orchestrator.ports import AnalysisStore
 
 LIMIT = 10_000
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 Done = Callable[[str], None]
 
 
@@ -67,6 +72,7 @@ class World:
     """Where lives are lived."""
 
     store: AnalysisStore
+    rollouts: RolloutStore
     blobs: LocalBlobs
     uploads: Uploads
     disk: DiskGuard
@@ -77,7 +83,11 @@ async def world(data: Path) -> AsyncIterator[World]:
     """The real store, blobs and uploads in ``data``, as the service opens them."""
     async with open_store(data) as store:
         yield World(
-            store, LocalBlobs(data / "blobs"), Uploads(data / "uploads", 1 << 30), DiskGuard([data], low=0, high=1)
+            store,
+            SqlRollouts(store.database),
+            LocalBlobs(data / "blobs"),
+            Uploads(data / "uploads", 1 << 30),
+            DiskGuard([data], low=0, high=1),
         )
 
 
@@ -154,6 +164,19 @@ def finished_of(life: Life) -> Finished:
     return Finished(life.segments, life.segments * 4000, 1, Ledger(), False, None, None)
 
 
+def way_of(life: Life) -> Sequence[Rollout]:
+    """The states of a rollout, one step after the other: each life has a model of its name."""
+    staged = Rollout(life.id, 1).staged(2)
+    return staged, staged.tried(Stage.CANARY, 0.5), staged.tried(Stage.CANARY, 0.5).promoted()
+
+
+def step_of(life: Life, state: Rollout) -> Step:
+    """The one that leads to ``state``."""
+    actions = (Action.STAGE, Action.CANARY, Action.PROMOTE)
+    then = EPOCH + timedelta(minutes=state.revision)
+    return Step(life.id, state.revision, actions[state.revision - 1], 2, state.stable, then, "somebody", life.id)
+
+
 # --- living ------------------------------------------------------------------------------------------------------------
 
 
@@ -162,6 +185,7 @@ async def live(world: World, life: Life, done: Done) -> None:
     store = world.store
     record, _ = await store.create(life.id, spec_of(life), limit=LIMIT)
     done(f"created {life.id}")
+    await _roll_out(world, life, done)
     if life.upload and not record.upload.complete and not record.state.ended:
         await _upload(world, life, record, done)
     if life.cancelled:
@@ -192,6 +216,13 @@ async def live(world: World, life: Life, done: Done) -> None:
         world.uploads.delete(life.id)
         for index in range(life.segments):
             await world.blobs.delete(blob_key(life, index))
+
+
+async def _roll_out(world: World, life: Life, done: Done) -> None:
+    known = (await world.rollouts.rollouts()).get(life.id)
+    for state in way_of(life)[known.revision if known else 0 :]:
+        assert await world.rollouts.step(state, step_of(life, state)), f"a step of {life.id} was refused"
+        done(f"stepped {life.id} {state.revision}")
 
 
 async def _upload(world: World, life: Life, record: AnalysisRecord, done: Done) -> None:

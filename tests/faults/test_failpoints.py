@@ -12,14 +12,15 @@ from collections import Counter
 from orchestrator import failpoints as armed
 from tests.acceptance.server import environment
 from tests.faults import at_work, failpoints
-from tests.faults.__main__ import of_lives, of_server
+from tests.faults.__main__ import of_lives, of_rollouts, of_server
 from tests.faults.broken import IN_BETWEEN
 
 PLAY = """
 import json, sys
-from tests.faults import failpoints
+from tests.faults import failpoints, rollouts
 points, fault = json.loads(sys.argv[1]), sys.argv[2]
-sys.stdout.write(json.dumps(failpoints.play(points, 1, 1, fault).as_json()))
+outcome = rollouts.play(points, 1) if fault == "rollouts" else failpoints.play(points, 1, 1, fault)
+sys.stdout.write(json.dumps(outcome.as_json()))
 """
 
 
@@ -34,6 +35,15 @@ def play(points: list[str], fault: str = "") -> dict[str, object]:
 def test_every_failpoint_of_the_store_uploads_and_blobs_is_safe() -> None:
     points = of_lives()
     outcome = play(points)
+    assert outcome["broken"] == []
+    assert outcome["deaths"] == dict.fromkeys(points, 1)
+
+
+def test_every_failpoint_of_a_rollout_is_safe() -> None:
+    points = of_rollouts()
+    steps = ("stage", "refuse", "shadow", "canary", "promote", "rollback", "retire", "turn_away")
+    assert points == sorted(f"rollout.{step}.{side}" for step in steps for side in ("before", "after"))
+    outcome = play(points, "rollouts")
     assert outcome["broken"] == []
     assert outcome["deaths"] == dict.fromkeys(points, 1)
 

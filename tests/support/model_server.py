@@ -32,6 +32,7 @@ class FakeModelServer:
     loaded: set[Key] = field(default_factory=set)
     directed: dict[str, Rollout] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
+    early: set[Key] = field(default_factory=set)  # what was directed before it was loaded
     down: bool = False
     gate: asyncio.Event | None = None
     _loading: bool = False
@@ -86,6 +87,8 @@ class FakeModelServer:
 
     def direct(self, rollouts: Mapping[str, Rollout]) -> None:
         self.calls.append("direct")
+        asked = {(model, version) for model, rollout in rollouts.items() for version in rollout.answering}
+        self.early |= {(model, version) for model, version in asked - self.loaded if version != self.default(model)}
         self.directed = dict(rollouts)
 
     def measured(self, model: str, version: int) -> Measured:

@@ -138,7 +138,12 @@ class TritonModels:
     async def hold(self, wanted: Mapping[str, Sequence[int]]) -> None:
         """See the port. A default that neither the ``wanted`` versions nor the model's rollout name is let go too. Also raises
         ``NotManaged``."""
-        names = {self._name(model, version) for model, versions in wanted.items() for version in versions}
+        names, hits = set[str](), list[Hit]()
+        for model, versions in wanted.items():
+            try:
+                names |= {self._name(model, version) for version in versions}
+            except NotFound as error:
+                hits.append(Hit(Rail.FILES, str(error), {"model": model}))
         if not self.managed:
             if further_names := sorted(name for name in names if split(name)[1]):
                 raise NotManaged(
@@ -147,15 +152,17 @@ class TritonModels:
             return
         for name in list(self._supervisor.state()):
             model, version = split(name)
-            spare = version is not None or (model in wanted and not self._routed(model))
-            if spare and name not in names and name not in self._examined:
+            if version is None and (model not in wanted or self._inference.routes.wants(model, self.default(model))):
+                continue
+            if name not in names and name not in self._examined:
                 self._leaving.add(name)
         self._leaving -= names
         await self._let_go()
         # The default alone waits until it is needed, unless it is on trial, or the one to go back to.
         at_once = sorted(name for name in names if split(name)[1] or name != self._inference.routes.stable(name))
-        if hits := [hit for name in at_once if (hit := await self._load(name))]:
-            raise RailHit(hits[0])
+        hits += [hit for name in at_once if (hit := await self._load(name))]
+        if hits:
+            raise RailHit(hits[0])  # after all that can be loaded is
 
     async def _load(self, name: str) -> Hit | None:
         """What is wrong with ``name``, if it cannot be loaded. Raises ``InferenceUnavailable`` while Triton is away."""
@@ -171,10 +178,6 @@ class TritonModels:
             rail = Rail.FILES if isinstance(error.__cause__, FilesRefused) else Rail.LOAD
             return Hit(rail, str(error), {"model": model})
         return None
-
-    def _routed(self, model: str) -> bool:
-        """Whether the default of ``model`` is of use to its rollout."""
-        return self._inference.routes.wants(model, self.default(model))
 
     def _released(self) -> None:
         if self._leaving:
@@ -195,6 +198,7 @@ class TritonModels:
         """See the port."""
         if not self.managed:
             return
+        rollouts = {model: rollout for model, rollout in rollouts.items() if self._is_held(model)}
         routes = self._inference.routes
         routes.direct(rollouts, self.default)
         shadows: dict[str, Shadow] = {}
@@ -241,6 +245,13 @@ class TritonModels:
 
     def _name(self, model: str, version: int) -> str:
         return model if version == self.default(model) else further(model, version)
+
+    def _is_held(self, model: str) -> bool:
+        try:
+            return self.default(model) > 0
+        except NotFound:
+            log.warning("models.rollout_without_model", model=model)
+            return False
 
     def _require(self, model: str, version: int) -> None:
         if version not in self._repository.versions(model):

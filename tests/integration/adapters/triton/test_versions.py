@@ -198,6 +198,18 @@ async def test_an_export_changes_nothing_that_is_served(repository: Path):
         assert stack.inference.version("one").version == "1"
 
 
+async def test_a_model_that_was_removed_holds_up_no_other(repository: Path):
+    write_version(repository, 2)
+    async with running(repository, ["one"]) as stack:
+        stack.models.direct({"one": CANARY, "gone": Rollout("gone", 1)})
+        with pytest.raises(RailHit, match="gone") as caught:
+            await stack.models.hold({"gone": [1, 2], "one": [1, 2]})
+        assert caught.value.hit.rail is Rail.FILES
+        with stack.inference.pinned("a") as inference:
+            await stack.right_answer(inference=inference)
+            assert inference.version("one").version == "2"
+
+
 # --- shadow ----------------------------------------------------------------------------------------------------------
 
 

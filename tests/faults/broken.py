@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -16,6 +17,9 @@ from orchestrator.adapters.stores import progress
 from orchestrator.adapters.stores.rows import change
 from orchestrator.adapters.stores.segments import write_segment
 from orchestrator.adapters.stores.sql import SqlAnalysisStore
+from orchestrator.adapters.triton.client import Pinned
+from orchestrator.adapters.triton.connection import Connection as TritonConnection
+from orchestrator.adapters.triton.model import Model
 from orchestrator.core.jobs import AnalysisRecord, AnalysisSpec, Checkpoint, Lease
 from orchestrator.core.results import Segment
 from orchestrator.errors import LeaseLost
@@ -79,11 +83,18 @@ async def impatient_through(guard: DiskGuard, write: Callable[[], Awaitable[T]])
     return await write()
 
 
+async def unpinned(view: Pinned, model: str) -> tuple[Model, TritonConnection]:
+    """Each request is answered by the version that would answer for an analysis of its own."""
+    with view._whole.routes.pinned(secrets.token_hex(8)) as pin:
+        return await view._supervisor.healed(pin.name(model))
+
+
 FAULTS: dict[str, tuple[type, str, Callable[..., object]]] = {
     "torn": (SqlAnalysisStore, "commit_segment", torn_commit),
     "late": (SqlAnalysisStore, "commit_segment", late_commit),
     "blind": (SqlAnalysisStore, "create", blind_create),
     "impatient": (DiskGuard, "through", impatient_through),
+    "unpinned": (Pinned, "_answering", unpinned),
 }
 
 

@@ -8,14 +8,13 @@ version made it: every segment must say exactly what an undisturbed run of the v
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 import os
 import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -123,7 +122,9 @@ async def _upgrade(client: ReelsiftClient, plan: Plan, outcome: Outcome) -> None
         outcome.rollbacks += 1
     steps = [step async for step in models.steps(MODEL)]
     if any(step.automatic or step.rail for step in steps):
-        outcome.broken.append(f"the service rolled back by itself: {[s.detail for s in steps if s.automatic or s.rail]}")
+        outcome.broken.append(
+            f"the service rolled back by itself: {[s.detail for s in steps if s.automatic or s.rail]}"
+        )
     if len(steps) != 4 * plan.cycles:
         outcome.broken.append(f"{len(steps)} steps in the history of {4 * plan.cycles}")
 

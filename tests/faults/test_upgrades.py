@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
+from orchestrator.api import messages as pb
+from orchestrator.api.model_client import ModelClient
 from tests.faults import broken, upgrades
 
 
@@ -20,3 +24,45 @@ async def test_an_analysis_that_mixes_versions_is_noticed() -> None:
     plan = upgrades.Plan(cycles=2, streams=4, steady_seconds=1, program=broken.program("unpinned"))
     outcome = await upgrades.play(plan)
     assert "and is not" in str(outcome.broken)
+
+
+@pytest.mark.timeout(240)
+async def test_what_is_wanted_survives_every_death_in_every_step() -> None:
+    """Kill -9 of the service, then of Triton alone, behind each step: the same versions answer as before."""
+    async with upgrades.staged(2) as stage:
+        models, by = stage.client.models, {"who": upgrades.WHO}
+        name = upgrades.MODEL
+        steps = (
+            ("staged", lambda: models.stage(name, 2, **by), {"1"}),
+            ("shadow", lambda: models.shadow(name, 1.0, **by), {"1"}),
+            ("canary", lambda: models.canary(name, 1.0, **by), {"2"}),
+            ("promoted", lambda: models.promote(name, **by), {"2"}),
+            ("rolled back", lambda: models.rollback(name, **by), {"1"}),
+        )
+        for what, step, answering in steps:
+            before = facts(await step())
+            stage.served.kill()
+            await stage.served.start()
+            assert facts(await models.get(name)) == before, what
+            assert await loaded(models, before), what
+            assert await stage.answering() == answering, what
+            for process in stage.served.tritons():
+                process.kill()
+            assert await stage.answering() == answering, what
+            assert facts(await models.get(name)) == before, what
+        await stage.served.stop()
+
+
+def facts(model: pb.Model) -> dict[int, tuple[int, int, float]]:
+    """What each version is for."""
+    return {each.version: (each.state, each.stage, each.share) for each in model.versions}
+
+
+async def loaded(models: ModelClient, wanted: dict[int, tuple[int, int, float]]) -> bool:
+    """Whether what is on trial comes to be loaded."""
+    trial = {version for version, (state, *_) in wanted.items() if state == pb.VERSION_STATE_CANDIDATE}
+    for _ in range(200):
+        if trial <= {each.version for each in (await models.get(upgrades.MODEL)).versions if each.loaded}:
+            return True
+        await asyncio.sleep(0.1)
+    return False

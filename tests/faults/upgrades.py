@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,9 +69,29 @@ class Outcome:
         return {**asdict(self), "ratio": round(self.ratio, 3)}
 
 
-async def play(plan: Plan) -> Outcome:
-    """Everything once."""
-    began, outcome = time.monotonic(), Outcome()
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A service that has two versions of the model, a clip that it may read, and a client."""
+
+    served: Served
+    client: ReelsiftClient
+    film: Path
+
+    async def analyze(self) -> AsyncIterator[pb.Segment]:
+        """The segments of a new analysis of the clip."""
+        options = AnalysisOptions(profile="upgrades", ignore_known=True, timeout=ENDS_SECONDS)
+        async for response in self.client.analyze_path(str(self.film), options):
+            if response.HasField("segment"):
+                yield response.segment
+
+    async def answering(self) -> set[str]:
+        """The versions that a new analysis names."""
+        return {version async for segment in self.analyze() for version in versions(segment)}
+
+
+@asynccontextmanager
+async def staged(running: int, program: Sequence[str] = ()) -> AsyncIterator[Stage]:
+    """Such a service, for ``running`` analyses at once."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="upgrades-")))
         film = (await asyncio.to_thread(clips, folder / "clips", 1))[0]
@@ -81,32 +101,39 @@ async def play(plan: Plan) -> Outcome:
         settings = {
             "REELSIFT_MODEL_REPOSITORY": str(repository),
             "REELSIFT_PROFILE_DIR": str(folder / "profiles"),
-            "REELSIFT_MAX_RUNNING": str(plan.streams),
+            "REELSIFT_MAX_RUNNING": str(running),
             "REELSIFT_MAX_WAITING": "1000",
         }
         served = Served(folder, roots=[folder / "clips"], settings=settings)
-        if plan.program:
-            served.program = plan.program
+        if program:
+            served.program = program
         stack.callback(served.end)
         await served.start()
-        client = await stack.enter_async_context(connect(served.address))
-        load = Load(client, film, plan, outcome)
-        await load.learn()
-        outcome.steady_p99 = await load.during(asyncio.sleep(plan.steady_seconds))
-        outcome.upgrading_p99 = await load.during(_upgrade(client, plan, outcome))
-        outcome.broken += served.given_up()
-        outcome.retried = served.log.read_text(errors="replace").count('"event":"analysis waits"')
-        await served.stop()
-    outcome.seconds = round(time.monotonic() - began, 1)
-    return outcome
+        yield Stage(served, await stack.enter_async_context(connect(served.address)), film)
 
 
 def two_versions(folder: Path) -> Path:
     """A repository like ours, which also has a second version of the model."""
     repository, ours = folder / "models", Settings().model_repository
-    shutil.copytree(ours, repository, copy_function=os.link, ignore=shutil.ignore_patterns(".*", "1?*", "2*"))
+    only = shutil.ignore_patterns(".*", "[02-9]*", "1?*")  # the first versions
+    shutil.copytree(ours, repository, copy_function=os.link, ignore=only)
     further_version(repository / MODEL, FIRST, SECOND)
     return repository
+
+
+async def play(plan: Plan) -> Outcome:
+    """Everything once."""
+    began, outcome = time.monotonic(), Outcome()
+    async with staged(plan.streams, plan.program) as stage:
+        load = Load(stage, plan, outcome)
+        await load.learn()
+        outcome.steady_p99 = await load.during(asyncio.sleep(plan.steady_seconds))
+        outcome.upgrading_p99 = await load.during(_upgrade(stage.client, plan, outcome))
+        outcome.broken += stage.served.given_up()
+        outcome.retried = stage.served.log.read_text(errors="replace").count('"event":"analysis waits"')
+        await stage.served.stop()
+    outcome.seconds = round(time.monotonic() - began, 1)
+    return outcome
 
 
 async def _upgrade(client: ReelsiftClient, plan: Plan, outcome: Outcome) -> None:
@@ -138,14 +165,14 @@ def _expect(model: pb.Model, version: int, outcome: Outcome) -> None:
 class Load:
     """Streams that ask for analyses and look at every answer."""
 
-    def __init__(self, client: ReelsiftClient, film: Path, plan: Plan, outcome: Outcome) -> None:
-        self._client, self._film, self._plan, self._outcome = client, film, plan, outcome
+    def __init__(self, stage: Stage, plan: Plan, outcome: Outcome) -> None:
+        self._stage, self._plan, self._outcome = stage, plan, outcome
         self._right: dict[str, list[str]] = {}  # what an undisturbed run says, by version
         self._segments: Counter[str] = Counter()
 
     async def learn(self) -> None:
         """What each version says, while nothing else is done."""
-        models = self._client.models
+        models = self._stage.client.models
         await self._learn(FIRST)
         await models.stage(MODEL, SECOND, who=WHO)
         await models.promote(MODEL, who=WHO)
@@ -154,7 +181,7 @@ class Load:
         assert self._right[str(FIRST)] != self._right[str(SECOND)], "the versions answer alike: nothing could be seen"
 
     async def _learn(self, version: int) -> None:
-        segments = [segment async for segment in self._analyze()]
+        segments = [segment async for segment in self._stage.analyze()]
         said = {name for segment in segments for name in versions(segment)}
         assert said == {str(version)}, f"version {said} answers, not {version}"
         self._right[str(version)] = [plain(segment) for segment in segments]
@@ -178,19 +205,13 @@ class Load:
             due = max(due + self._plan.period, time.monotonic())
             asked = time.monotonic()
             try:
-                segments = [segment async for segment in self._analyze()]
+                segments = [segment async for segment in self._stage.analyze()]
             except ClientError as error:
                 self._outcome.broken.append(f"an analysis failed: {error}")
                 continue
             latencies.append(time.monotonic() - asked)
             self._outcome.analyses += 1
             self._outcome.broken += self._wrong(segments)
-
-    async def _analyze(self) -> AsyncIterator[pb.Segment]:
-        options = AnalysisOptions(profile="upgrades", ignore_known=True, timeout=ENDS_SECONDS)
-        async for response in self._client.analyze_path(str(self._film), options):
-            if response.HasField("segment"):
-                yield response.segment
 
     def _wrong(self, segments: Sequence[pb.Segment]) -> list[str]:
         found = []

@@ -61,9 +61,11 @@ class ModelServer(Protocol):
         ``NotFound``; ``InferenceUnavailable`` when Triton itself is away."""
         ...
 
-    async def hold(self, wanted: Mapping[str, Sequence[int]]) -> None:
+    async def hold(self, wanted: Mapping[str, Sequence[int]]) -> Mapping[tuple[str, int], Hit]:
         """Have exactly these further versions loaded (models not named keep to their default, on demand); one that is no longer wanted is
-        unloaded once no analysis is pinned to it. Raises ``RailHit`` for one that cannot be loaded."""
+        unloaded once no analysis is pinned to it. Returns the rail of each version that cannot be loaded; the others are held all the
+        same. Cheap when nothing has changed. Never called while ``examine`` runs, nor the reverse. Raises ``InferenceUnavailable``
+        when Triton itself is away."""
         ...
 
     def direct(self, rollouts: Mapping[str, Rollout]) -> None:
@@ -72,7 +74,7 @@ class ModelServer(Protocol):
         ...
 
     def measured(self, model: str, version: int) -> Measured:
-        """What its requests have come to."""
+        """What its requests have come to; zeros for a version that was never asked."""
         ...
 
     def pinned(self, model: str, version: int) -> int:

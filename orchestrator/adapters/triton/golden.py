@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -68,24 +69,24 @@ def read(repository: Repository, model: str, version: int) -> tuple[Sequence[Gol
 
 
 def worst(call: Call, expected: Arrays, answer: Outputs, tolerances: Mapping[str, float]) -> Mapping[str, float]:
-    """The largest error of each output over its tolerance (an output without one must be equal): above 1 is too much. Another shape, and
+    """The largest error of each output over its tolerance (for one without, only the shape counts): above 1 is too much. Another shape, and
     what is not a number where one was, is infinitely wrong. Rows of a batch past the expected ones do not matter."""
     found = {}
     for name, array in expected.items():
         ours = answer.get(name)
         if ours is not None and call.contract.max_batch:
             ours = ours[: len(array)]
-        found[name] = _error(array, ours, tolerances.get(name, 0.0))
+        found[name] = _error(array, ours, tolerances.get(name, math.inf))
     return found
 
 
 def _error(expected: NDArray[np.generic], ours: NDArray[np.generic] | None, tolerance: float) -> float:
     if ours is None or ours.shape != expected.shape:
-        return float("inf")
+        return math.inf
     if np.array_equal(ours, expected):
         return 0.0
     error = float(np.abs(ours.astype(np.float64) - expected.astype(np.float64)).max())
-    return error / tolerance if tolerance > 0 and np.isfinite(error) else float("inf")
+    return error / tolerance if tolerance > 0 and math.isfinite(error) else math.inf
 
 
 def _batches(path: Path) -> Sequence[Golden]:

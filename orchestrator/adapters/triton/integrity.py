@@ -10,7 +10,7 @@ from typing import Any
 from tritonclient.grpc import model_config_pb2
 
 from orchestrator.adapters.triton.onnx_references import NotOnnx, references
-from orchestrator.adapters.triton.repository import MANIFEST, Repository
+from orchestrator.adapters.triton.repository import CONFIG, MANIFEST, Repository
 from orchestrator.errors import FilesRefused
 
 #: backend -> the model's file, where the config does not name it
@@ -21,7 +21,7 @@ def check(repository: Repository, model: str, version: int) -> None:
     """Raise ``FilesRefused``, naming the file, for
 
     - a file whose sha256 is not the manifest's, that is missing, or that the manifest does not list;
-    - anything in the folder but plain files, where the manifest lists them: a link leads out of it;
+    - anything else in the folder, where the manifest lists its files (but a ``config.pbtxt``, which is the operator's to write);
     - an ONNX model that is cut short, or that keeps its weights anywhere but in the folder's listed files;
     - a config that names a file elsewhere.
 
@@ -70,7 +70,7 @@ def _vouched(
     elif isinstance(files, dict) and digest in files.values():
         listed = {str(name): str(value) for name, value in files.items()}
         for entry in sorted(folder.iterdir()):
-            if entry.name != MANIFEST and entry.name not in listed:
+            if entry.name not in (MANIFEST, CONFIG, *listed):
                 raise refuse(f"cannot be served: its manifest does not list {entry.name}")
     else:
         raise refuse("cannot be served: its manifest does not say which file its digest is of")

@@ -23,7 +23,7 @@ from orchestrator.adapters.triton.supervisor import Supervisor
 from orchestrator.adapters.triton.transport import Transport
 from orchestrator.core.rollout import Budgets, Hit, Measured, Rail, Rollout, Stage
 from orchestrator.errors import FilesRefused, InferenceUnavailable, NotFound, NotManaged, SetupError
-from orchestrator.pipeline.model_ports import RailHit, VersionInfo
+from orchestrator.pipeline.model_ports import VersionInfo
 
 log = structlog.get_logger(__name__)
 
@@ -135,48 +135,56 @@ class TritonModels:
                 await asyncio.shield(self._supervisor.drop(name, hung=True))
         return evidence
 
-    async def hold(self, wanted: Mapping[str, Sequence[int]]) -> None:
+    async def hold(self, wanted: Mapping[str, Sequence[int]]) -> Mapping[tuple[str, int], Hit]:
         """See the port. A default that neither the ``wanted`` versions nor the model's rollout name is let go too. Also raises
         ``NotManaged``."""
-        names, hits = set[str](), list[Hit]()
+        hits: dict[tuple[str, int], Hit] = {}
+        names: dict[str, tuple[str, int]] = {}
         for model, versions in wanted.items():
-            try:
-                names |= {self._name(model, version) for version in versions}
-            except NotFound as error:
-                hits.append(Hit(Rail.FILES, str(error), {"model": model}))
+            for version in versions:
+                try:
+                    names[self._name(model, version)] = (model, version)
+                except NotFound as error:
+                    hits[model, version] = Hit(Rail.FILES, str(error))
+        further_names = sorted(name for name in names if split(name)[1])
         if not self.managed:
-            if further_names := sorted(name for name in names if split(name)[1]):
+            if further_names:
                 raise NotManaged(
-                    f"{further_names[0]} cannot be loaded: this Triton's models are loaded by whoever runs it"
+                    f"{further_names[0]} is not loaded: this Triton's models are loaded by whoever runs it"
                 )
-            return
+            return hits
         for name in list(self._supervisor.state()):
-            model, version = split(name)
-            if version is None and (model not in wanted or self._inference.routes.wants(model, self.default(model))):
+            model, further_version = split(name)
+            if further_version is None and (
+                model not in wanted or self._inference.routes.wants(model, self.default(model))
+            ):
                 continue
             if name not in names and name not in self._examined:
                 self._leaving.add(name)
-        self._leaving -= names
+        self._leaving -= names.keys()
         await self._let_go()
-        # The default alone waits until it is needed, unless it is on trial, or the one to go back to.
-        at_once = sorted(name for name in names if split(name)[1] or name != self._inference.routes.stable(name))
-        hits += [hit for name in at_once if (hit := await self._load(name))]
-        if hits:
-            raise RailHit(hits[0])  # after all that can be loaded is
+        found = await asyncio.gather(*(self._load(name) for name in names), return_exceptions=True)
+        for version_of, hit in zip(names.values(), found, strict=True):
+            if isinstance(hit, BaseException):
+                raise hit
+            if hit is not None:
+                hits[version_of] = hit
+        return hits
 
     async def _load(self, name: str) -> Hit | None:
         """What is wrong with ``name``, if it cannot be loaded. Raises ``InferenceUnavailable`` while Triton is away."""
+        state = self._supervisor.find(name)
+        if state is not None and state.phase in (Phase.READY, Phase.HEALING):
+            return None  # the supervisor sees to it
         try:
             await self._supervisor.ready([name])
         except InferenceUnavailable as error:
-            model, _ = split(name)
-            state = self._supervisor.find(name)
-            if not self._supervisor.serving or state is None or state.phase is not Phase.FAILED:
+            if not self._supervisor.serving:
                 raise
-            if not self._inference.routes.users(name):
+            state = self._supervisor.find(name)
+            if state is not None and state.phase is Phase.LOADING:
                 await self._supervisor.drop(name, hung=True)
-            rail = Rail.FILES if isinstance(error.__cause__, FilesRefused) else Rail.LOAD
-            return Hit(rail, str(error), {"model": model})
+            return Hit(Rail.FILES if isinstance(error.__cause__, FilesRefused) else Rail.LOAD, str(error))
         return None
 
     def _released(self) -> None:
@@ -223,15 +231,15 @@ class TritonModels:
 
     def measured(self, model: str, version: int) -> Measured:
         """See the port."""
-        name = self._name(model, version)
+        name = self._known_name(model, version)
         state = self._supervisor.find(name)
-        if state is None or state.contract is None:
+        if state is None:
             return Measured()
-        return state.tally.measured(self.resident(name), state.contract.instances)
+        return state.tally.measured(self.resident(name), state.contract.instances if state.contract else 1)
 
     def pinned(self, model: str, version: int) -> int:
         """See the port."""
-        return self._inference.routes.analyses(self._name(model, version))
+        return self._inference.routes.analyses(self._known_name(model, version))
 
     def resident(self, name: str) -> int:
         """Bytes of the processes of Triton's model ``name`` in memory; 0 where they are not ours to see."""
@@ -245,6 +253,12 @@ class TritonModels:
 
     def _name(self, model: str, version: int) -> str:
         return model if version == self.default(model) else further(model, version)
+
+    def _known_name(self, model: str, version: int) -> str:
+        """``_name``, also of a model that the repository does not hold any more."""
+        with suppress(NotFound):
+            return self._name(model, version)
+        return further(model, version)
 
     def _is_held(self, model: str) -> bool:
         try:

@@ -59,10 +59,6 @@ class Shadow:
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
-    async def stop(self) -> None:
-        """Return once no slot is held any more."""
-        await asyncio.gather(*self._running, return_exceptions=True)
-
     async def _compare(self, call: Call, heard: Outputs, rows: int | None) -> None:
         try:
             state, connection = await self._supervisor.healed(self.candidate)

@@ -95,7 +95,15 @@ EXPECTED = {"y": np.ones((2, 3), np.float32)}
 def test_errors_are_counted_in_tolerances(answer: np.ndarray | None, tolerance: float, error: float):
     outputs = {} if answer is None else {"y": answer.astype(np.float32)}
     ((call, _),) = batch(2).calls(contract())
-    assert golden.worst(call, EXPECTED, outputs, {"y": tolerance} if tolerance else {}) == {"y": error}
+    assert golden.worst(call, EXPECTED, outputs, {"y": tolerance}) == {"y": error}
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"), [(np.zeros((2, 3)), 0.0), (np.ones((2, 4)), np.inf), (np.full((2, 3), np.nan), np.inf)]
+)
+def test_an_output_without_a_tolerance_is_not_compared_but_for_its_shape(answer: np.ndarray, error: float):
+    ((call, _),) = batch(2).calls(contract())
+    assert golden.worst(call, EXPECTED, {"y": answer.astype(np.float32)}, {}) == {"y": error}
 
 
 def test_without_a_batch_there_are_no_rows_that_do_not_matter():

@@ -91,6 +91,18 @@ def test_a_file_that_is_not_listed_is_refused(repository: Repository, folder: Pa
     refused(repository, "does not list extra")
 
 
+def test_a_config_of_the_operators_may_stand_there_and_one_that_is_listed_is_checked(
+    repository: Repository, folder: Path
+):
+    seal(folder, "model.onnx")
+    (folder / "config.pbtxt").write_text(CONFIG + " # tuned")
+    integrity.check(repository, "labels", 1)
+    sign(folder, "model.onnx")
+    integrity.check(repository, "labels", 1)
+    (folder / "config.pbtxt").write_text(CONFIG + " # changed")
+    refused(repository, "config.pbtxt is not the file that was exported")
+
+
 def test_a_link_is_refused(repository: Repository, folder: Path, tmp_path: Path):
     seal(folder, "model.onnx")
     (folder / "model.onnx").rename(tmp_path / "elsewhere")

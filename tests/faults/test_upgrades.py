@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from orchestrator.api import messages as pb
-from orchestrator.api.model_client import ModelClient
+from orchestrator.api.gen.reelsift.v1 import model_pb2 as pb
+from orchestrator.api.gen.reelsift.v1.model_pb2 import VERSION_STATE_STABLE as STABLE
 from tests.faults import broken, upgrades
 
 
@@ -44,11 +44,10 @@ async def test_what_is_wanted_survives_every_death_in_every_step() -> None:
             stage.served.kill()
             await stage.served.start()
             assert facts(await models.get(name)) == before, what
-            assert await loaded(models, before), what
-            assert await stage.answering() == answering, what
+            assert await comes_to_answer(stage, answering), what
             for process in stage.served.tritons():
                 process.kill()
-            assert await stage.answering() == answering, what
+            assert await comes_to_answer(stage, answering), what
             assert facts(await models.get(name)) == before, what
         await stage.served.stop()
 
@@ -58,11 +57,12 @@ def facts(model: pb.Model) -> dict[int, tuple[int, int, float]]:
     return {each.version: (each.state, each.stage, each.share) for each in model.versions}
 
 
-async def loaded(models: ModelClient, wanted: dict[int, tuple[int, int, float]]) -> bool:
-    """Whether what is on trial comes to be loaded."""
-    trial = {version for version, (state, *_) in wanted.items() if state == pb.VERSION_STATE_CANDIDATE}
-    for _ in range(200):
-        if trial <= {each.version for each in (await models.get(upgrades.MODEL)).versions if each.loaded}:
+async def comes_to_answer(stage: upgrades.Stage, wanted: set[str]) -> bool:
+    """Whether ``wanted`` answers, once it is loaded again; until then nothing but the stable version may."""
+    for _ in range(20):
+        if (answering := await stage.answering()) == wanted:
             return True
-        await asyncio.sleep(0.1)
+        known = facts(await stage.client.models.get(upgrades.MODEL))
+        assert answering == {str(version) for version, (state, *_) in known.items() if state == STABLE}
+        await asyncio.sleep(0.5)
     return False

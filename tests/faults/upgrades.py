@@ -24,6 +24,7 @@ from google.protobuf import json_format
 
 from orchestrator.api import messages as pb
 from orchestrator.api.client import AnalysisOptions, ClientError, ReelsiftClient, connect
+from orchestrator.api.gen.reelsift.v1.model_pb2 import VERSION_STATE_STABLE as STABLE
 from orchestrator.settings import Settings
 from tests.faults.kills import clips
 from tests.faults.serving import Served
@@ -32,6 +33,8 @@ from tests.support.further import further_version
 MODEL, FIRST, SECOND = "labels", 1, 2
 PROFILE = "description = 'upgrades'\nmax_segment = 1.0\n[analyzers.labels]\nfps = 2\nreuse = false\n"
 WHO = "the harness"
+BETWEEN_SECONDS = 1.5  # in which analyses begin
+LEARNING = 3  # steps that are made before
 ENDS_SECONDS = 120.0
 
 
@@ -41,8 +44,8 @@ class Plan:
 
     cycles: int = 20
     streams: int = 8
-    period: float = 3.0
-    steady_seconds: float = 120.0
+    period: float = 6.0
+    steady_seconds: float = 150.0
     program: tuple[str, ...] = ()
 
 
@@ -141,10 +144,10 @@ async def _upgrade(client: ReelsiftClient, plan: Plan, outcome: Outcome) -> None
     for cycle in range(plan.cycles):
         await models.stage(MODEL, SECOND, who=WHO, why=f"cycle {cycle}")
         await models.canary(MODEL, 0.5, who=WHO)
-        await asyncio.sleep(plan.period / 2)
+        await asyncio.sleep(BETWEEN_SECONDS)
         _expect(await models.promote(MODEL, who=WHO), SECOND, outcome)
         outcome.promotions += 1
-        await asyncio.sleep(plan.period / 2)
+        await asyncio.sleep(BETWEEN_SECONDS)
         _expect(await models.rollback(MODEL, who=WHO), FIRST, outcome)
         outcome.rollbacks += 1
     steps = [step async for step in models.steps(MODEL)]
@@ -152,12 +155,12 @@ async def _upgrade(client: ReelsiftClient, plan: Plan, outcome: Outcome) -> None
         outcome.broken.append(
             f"the service rolled back by itself: {[s.detail for s in steps if s.automatic or s.rail]}"
         )
-    if len(steps) != 4 * plan.cycles:
-        outcome.broken.append(f"{len(steps)} steps in the history of {4 * plan.cycles}")
+    if len(steps) != 4 * plan.cycles + LEARNING:
+        outcome.broken.append(f"{len(steps)} steps are in the history, {4 * plan.cycles + LEARNING} were made")
 
 
 def _expect(model: pb.Model, version: int, outcome: Outcome) -> None:
-    stable = [each.version for each in model.versions if each.state == pb.VERSION_STATE_STABLE]
+    stable = [each.version for each in model.versions if each.state == STABLE]
     if stable != [version]:
         outcome.broken.append(f"version {stable} is stable, not {version}")
 

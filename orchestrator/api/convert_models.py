@@ -15,10 +15,11 @@ def model(state: ModelState) -> pb.Model:
 
 def _version(state: VersionState) -> pb.Version:
     info = state.info
+    stage = "UNSPECIFIED" if state.stage is None else state.stage.value
     return pb.Version(
         version=info.version,
         state=pb.VersionState.Value(f"VERSION_STATE_{state.role.value}"),
-        stage=None if state.stage is None else pb.RolloutStage.Value(f"ROLLOUT_STAGE_{state.stage.value}"),
+        stage=pb.RolloutStage.Value(f"ROLLOUT_STAGE_{stage}"),
         share=state.share,
         since=timestamp(state.since),
         digest=info.digest,

@@ -8,6 +8,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from export.errors import NotOffered
 from export.recipe import recipe_digest
 from export.spec import ModelSpec, Precision, Target
 from export.weights import OwnWeights
@@ -25,15 +26,23 @@ class Variant:
     target: Target = "onnx"
     weights: OwnWeights | None = None
 
+    def __post_init__(self) -> None:
+        if self.precision == "int8" and self.spec.int8 is None:
+            raise NotOffered(f"{self.spec.name} is not offered in int8; ops/performance.md says why")
+
     @property
     def declared(self) -> int | None:
         """The version number that the spec gives it, None for a further one, which is numbered when it is first built."""
-        return self.spec.version if self == Variant(self.spec) else None
+        if self.target != "onnx" or self.weights is not None:
+            return None
+        if self.precision == "int8" and self.spec.int8 is not None:
+            return self.spec.int8.version
+        return self.spec.version if self.precision == "fp32" else None
 
     @property
     def recipe(self) -> str:
         """SHA-256 of everything that decides the folder's content; see `export.recipe` for our part of it."""
-        recipe = recipe_digest(self.spec)
+        recipe = recipe_digest(self.spec, self.precision)
         if self == Variant(self.spec):
             return recipe
         own = self.weights.digests if self.weights else ()
@@ -57,3 +66,8 @@ class Variant:
     def __str__(self) -> str:
         parts = [self.precision, self.target, *(["own weights"] if self.weights else [])]
         return f"{self.spec.name} ({', '.join(parts)})"
+
+
+def declared_by(spec: ModelSpec) -> tuple[Variant, ...]:
+    """Return what a repository holds of a model that nobody asked anything special for."""
+    return (Variant(spec), *([Variant(spec, spec.default)] if spec.default != "fp32" else []))

@@ -22,7 +22,7 @@ Names = Annotated[list[str] | None, typer.Argument(help="Model names; all when n
 
 @app.command("list")
 def list_models(repository: Repository = None, server: rollouts.Server = None, as_json: JsonOption = False) -> None:
-    """Show every model and whether the repository holds it; or, of a server, every version and what it is for."""
+    """Show every version: what it is, whether it is as it was exported, and the licence of its weights; or, of a server, what it is for."""
     if server is not None:
         rollouts.show_models(server, as_json=as_json)
     else:
@@ -32,22 +32,29 @@ def list_models(repository: Repository = None, server: rollouts.Server = None, a
 @app.command("export")
 def export_models(
     names: Names = None,
-    target: Annotated[str | None, typer.Option(help="onnx.")] = None,
+    precision: Annotated[str | None, typer.Option(help="fp32, fp16 or int8; other than what is declared.")] = None,
+    target: Annotated[str | None, typer.Option(help="What a server reads: onnx.")] = None,
     weights: Annotated[Path | None, typer.Option(help="A folder of own weights, for one model.")] = None,
     licence: Annotated[str | None, typer.Option(help="Of the own weights, as an SPDX expression.")] = None,
     repository: Repository = None,
     force: Annotated[bool, typer.Option(help="Build even what is current.")] = False,
 ) -> None:
     """Fetch weights, build the models and put them into the repository."""
-    given = {"--target": target, "--weights": weights, "--licence": licence}
+    given = {"--precision": precision, "--target": target, "--weights": weights, "--licence": licence}
     options = [text for key, value in given.items() if value is not None for text in (key, str(value))]
     _export("export", repository, *options, *(["--force"] if force else []), "--", *(names or []))
 
 
 @app.command("verify")
 def verify_models(names: Names = None, repository: Repository = None) -> None:
-    """Measure the models against their source frameworks again."""
+    """Check digests and golden answers of every version, and measure the models against their source frameworks again."""
     _export("verify", repository, "--", *(names or []))
+
+
+@app.command("sbom")
+def models_sbom(names: Names = None, repository: Repository = None) -> None:
+    """Write what the models are made of to standard output, as CycloneDX 1.6 JSON."""
+    _export("sbom", repository, "--", *(names or []))
 
 
 for step in (

@@ -4,6 +4,10 @@ ExportError
 ├── UnknownModelError       a name that no spec declares
 ├── FetchError              a package could not be fetched, or its bytes are not the pinned ones
 ├── BuildError              the weights or graph do not have the form that the builder expects
+│   ├── NetworkError        a graph that TensorRT does not take
+│   └── EngineError         TensorRT refused to build an engine, or built another than was planned
+├── NoEngineError           a version without an engine for this architecture of GPU
+├── MissingError            something that the step needs is not on this machine: says what to install
 └── ParityError             the exported graph differs from its reference
     ├── OutputsMismatch     other outputs than the spec declares
     ├── ShapeMismatch       an output of another shape or element type
@@ -27,6 +31,22 @@ class FetchError(ExportError):
 
 class BuildError(ExportError):
     """Weights or a graph that a builder cannot turn into its model."""
+
+
+class NetworkError(BuildError):
+    """A graph that TensorRT does not take; names the nodes."""
+
+
+class EngineError(BuildError):
+    """TensorRT refused to build an engine, or built another than was planned."""
+
+
+class NoEngineError(ExportError):
+    """A version that holds no engine for this architecture of GPU; names those that it has."""
+
+
+class MissingError(ExportError):
+    """A package, a driver or a GPU that the step needs is not on this machine; says what to install."""
 
 
 class ParityError(ExportError):

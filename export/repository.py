@@ -14,12 +14,23 @@ PARAMETERS = {"intra_op_thread_count": "1", "inter_op_thread_count": "1"}
 
 
 def config_text(spec: ModelSpec) -> str:
-    """Return config.pbtxt for a spec.
+    """Return config.pbtxt for a spec."""
+    return text_of(config_message(spec))
+
+
+def text_of(config: Any) -> str:
+    """Return a ModelConfig as config.pbtxt has it."""
+    from google.protobuf import text_format
+
+    return str(text_format.MessageToString(config))
+
+
+def config_message(spec: ModelSpec) -> Any:
+    """Return Triton's ModelConfig for a spec.
 
     There is no dynamic batching: requests come as full as their frames allow, and merging them would only make some wait for others.
     The version is named, so that a further one in the folder is not served before somebody says so.
     """
-    from google.protobuf import text_format
     from tritonclient.grpc import model_config_pb2
 
     config = model_config_pb2.ModelConfig(name=spec.name, backend="onnxruntime", max_batch_size=spec.max_batch_size)
@@ -35,7 +46,15 @@ def config_text(spec: ModelSpec) -> str:
     config.version_policy.specific.versions.append(spec.version)
     for key, value in PARAMETERS.items():
         config.parameters[key].string_value = value
-    return str(text_format.MessageToString(config))
+    return config
+
+
+def on_gpu(config: Any, count: int) -> None:
+    """Have a ModelConfig's instances run on a GPU: `count` on each that Triton sees."""
+    from tritonclient.grpc import model_config_pb2
+
+    del config.instance_group[:]
+    config.instance_group.add(count=count, kind=model_config_pb2.ModelInstanceGroup.KIND_GPU)
 
 
 def _labelled(spec: ModelSpec) -> str | None:
@@ -57,7 +76,7 @@ def write_config(repository: Path, spec: ModelSpec) -> None:
     """Write model_repository/NAME/config.pbtxt."""
     folder = repository / spec.name
     folder.mkdir(parents=True, exist_ok=True)
-    _write_if_changed(folder / CONFIG_FILE, config_text(spec))
+    write_if_changed(folder / CONFIG_FILE, config_text(spec))
 
 
 def write_labels(repository: Path, spec: ModelSpec, labels: tuple[str, ...]) -> None:
@@ -67,9 +86,10 @@ def write_labels(repository: Path, spec: ModelSpec, labels: tuple[str, ...]) -> 
         raise ValueError(f"{spec.name}: labels must be non-empty single lines, got {broken[:5]}")
     folder = repository / spec.name
     folder.mkdir(parents=True, exist_ok=True)
-    _write_if_changed(folder / LABELS_FILE, "".join(label + "\n" for label in labels))
+    write_if_changed(folder / LABELS_FILE, "".join(label + "\n" for label in labels))
 
 
-def _write_if_changed(path: Path, text: str) -> None:
+def write_if_changed(path: Path, text: str) -> None:
+    """Write a text file, and leave one that holds that text alone."""
     if not path.exists() or path.read_bytes() != text.encode():
         path.write_bytes(text.encode())

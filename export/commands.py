@@ -14,7 +14,7 @@ from typing import Any, Literal, cast
 
 import structlog
 
-from export import manifest, registry, repository
+from export import accelerators, manifest, registry, repository
 from export.errors import BuildError
 from export.fetch import unpack
 from export.parity import Parity
@@ -85,12 +85,18 @@ def _status(path: Path, spec: ModelSpec) -> ModelStatus:
     return ModelStatus(spec, "current" if manifest.is_current(path, spec) else "stale", found.digest)
 
 
+def write_configs(path: Path, spec: ModelSpec) -> None:
+    """Write what Triton reads of a model beside its versions: its config, and those for a GPU."""
+    repository.write_config(path, spec)
+    accelerators.write_configs(path, spec)
+
+
 def _export(path: Path, spec: ModelSpec, force: bool) -> ExportResult:
     started = time.monotonic()
     built = force or not manifest.is_current(path, spec)
     if built:
         _build(path, spec)
-    repository.write_config(path, spec)
+    write_configs(path, spec)
     found = manifest.read(manifest.version_folder(path, spec))
     if found is None:
         raise BuildError(f"{spec.name}: the manifest vanished while it was read")

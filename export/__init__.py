@@ -6,6 +6,7 @@ The way of a model, one module per step::
     fetch.py         hash-pinned registry packages -> the user's cache
     builders/NAME.py packages -> one ONNX graph with pre- and post-processing inside, and its reference evaluation
     verify.py        the graph against the reference on golden frames, failures by name
+    building.py      a variant (precision, target, own weights) built into its version folder; versions.py numbers them
     repository.py    model_repository/NAME: config.pbtxt, labels.txt, 1/{model.onnx,golden.npz,manifest.json}
 
 `commands.py` strings them together; ``python -m export`` is the command line over it. The service and this package meet

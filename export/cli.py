@@ -11,6 +11,7 @@ from rich.table import Table
 
 from export import commands
 from export.errors import ExportError
+from export.spec import Target
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Export models into the model repository.")
 Repository = Annotated[Path, typer.Option(help="The model repository.")]
@@ -31,15 +32,22 @@ def list_(repository: Repository = commands.DEFAULT_REPOSITORY) -> None:
 def export_(
     names: Names = None,
     repository: Repository = commands.DEFAULT_REPOSITORY,
+    target: Annotated[Target, typer.Option(help="What a server reads.")] = "onnx",
+    weights: Annotated[Path | None, typer.Option(help="A folder of own weights, for one model.")] = None,
+    licence: Annotated[str | None, typer.Option(help="Of the own weights, as an SPDX expression.")] = None,
     force: Annotated[bool, typer.Option(help="Build even what is current.")] = False,
 ) -> None:
-    """Fetch, build and verify models, and write them into the repository."""
+    """Fetch, build and verify models, and write them into the repository.
+
+    What is not as the specs declare it becomes a further version, which nothing serves before it is staged.
+    """
     try:
-        results = commands.export_models(names or (), repository, force)
+        for variant in commands.variants(names or (), "fp32", target, weights, licence):
+            result = commands.export_variant(variant, repository, force)
+            state = "built" if result.built else "current"
+            Console().print(f"{result.name} {result.version} {state} {result.digest[:12]}", highlight=False)
     except ExportError as error:
         raise _failed(error) from error
-    for result in results:
-        Console().print(f"{result.name} {'built' if result.built else 'current'} {result.digest[:12]}")
 
 
 @app.command("verify")

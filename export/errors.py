@@ -3,6 +3,7 @@
 ExportError
 ├── UnknownModelError       a name that no spec declares
 ├── FetchError              a package could not be fetched, or its bytes are not the pinned ones
+├── WeightsError            a folder of a user's own weights lacks files, or holds others
 ├── BuildError              the weights or graph do not have the form that the builder expects
 │   ├── NetworkError        a graph that TensorRT does not take
 │   └── EngineError         TensorRT refused to build an engine, or built another than was planned
@@ -27,6 +28,10 @@ class UnknownModelError(ExportError):
 
 class FetchError(ExportError):
     """A package could not be fetched, or its digest is not the pinned one."""
+
+
+class WeightsError(ExportError):
+    """A folder of own weights that does not hold what the model is made of."""
 
 
 class BuildError(ExportError):

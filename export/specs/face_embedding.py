@@ -5,7 +5,7 @@ The network's gender and age outputs are dropped on purpose: they are not part o
 
 from __future__ import annotations
 
-from export.spec import ModelSpec, TensorSpec
+from export.spec import ModelSpec, TensorSpec, WeightFiles
 from export.specs.packages import HUMAN, SCIKIT_VIDEO
 
 SPEC = ModelSpec(
@@ -16,6 +16,14 @@ SPEC = ModelSpec(
     outputs=(TensorSpec("vector", "FP32", (1024,), 1e-4),),
     max_batch_size=1,
     sources=(HUMAN, SCIKIT_VIDEO),
+    weights=WeightFiles(
+        HUMAN.package,
+        "package/models",
+        (
+            "faceres.json",
+            "faceres.bin",
+        ),
+    ),
     licence="MIT",
     builder="export.builders.face_embedding",
     recipe=("export.tfjs.reader", "export.tfjs.convert", "export.tfjs.operators"),

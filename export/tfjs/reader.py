@@ -75,6 +75,8 @@ def load(path: Path) -> GraphModel:
     document = json.loads(path.read_bytes())
     weights: dict[str, NDArray[Any]] = {}
     for group in document["weightsManifest"]:
+        if any(Path(shard).name != shard for shard in group["paths"]):
+            raise BuildError(f"{path.name}: shards lie next to it, got {group['paths']}")
         raw = b"".join((path.parent / shard).read_bytes() for shard in group["paths"])
         offset = 0
         for entry in group["weights"]:

@@ -27,11 +27,16 @@ def list_models(repository: Repository = None) -> None:
 @app.command("export")
 def export_models(
     names: Names = None,
+    target: Annotated[str | None, typer.Option(help="onnx.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="A folder of own weights, for one model.")] = None,
+    licence: Annotated[str | None, typer.Option(help="Of the own weights, as an SPDX expression.")] = None,
     repository: Repository = None,
     force: Annotated[bool, typer.Option(help="Build even what is current.")] = False,
 ) -> None:
     """Fetch weights, build the models and put them into the repository."""
-    _export("export", repository, *(["--force"] if force else []), "--", *(names or []))
+    given = {"--target": target, "--weights": weights, "--licence": licence}
+    options = [text for key, value in given.items() if value is not None for text in (key, str(value))]
+    _export("export", repository, *options, *(["--force"] if force else []), "--", *(names or []))
 
 
 @app.command("verify")

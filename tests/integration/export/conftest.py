@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from export import manifest, registry
+from export import manifest, registry, versions
 from export.commands import DEFAULT_REPOSITORY, export_models
 from export.spec import Evaluate
+from export.variant import Variant
 from export.verify import evaluate_with, session
 
 
@@ -28,6 +29,6 @@ def model(repository: Path) -> Callable[[str], Evaluate]:
     @cache
     def open_model(name: str) -> Evaluate:
         (spec,) = registry.specs([name])
-        return evaluate_with(session(manifest.version_folder(repository, spec) / manifest.MODEL_FILE))
+        return evaluate_with(session(versions.folder(repository, Variant(spec)) / manifest.MODEL_FILE))
 
     return open_model

@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export import manifest, registry
+from export import manifest, registry, versions
 from export.commands import DEFAULT_REPOSITORY, export_models, verify_models
 from export.fetch import sha256_of, unpack
 from export.golden import read as read_golden
 from export.spec import Evaluate, ModelSpec
+from export.variant import Variant
 from export.verify import NUMPY_TYPES
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -64,7 +65,7 @@ def test_outputs_have_the_declared_shapes_and_types(spec: ModelSpec, model: Call
 @by_model
 def test_the_model_loads_and_runs_without_a_warning(spec: ModelSpec, repository: Path, tmp_path: Path) -> None:
     """ONNX Runtime writes its warnings to the process's stderr, so a process of its own tells them apart."""
-    path = manifest.version_folder(repository, spec) / manifest.MODEL_FILE
+    path = versions.folder(repository, Variant(spec)) / manifest.MODEL_FILE
     np.save(tmp_path / "batch.npy", golden(spec)[0])
     code = (
         "import sys, numpy, pathlib; from export.verify import evaluate_with, session;"
@@ -77,7 +78,7 @@ def test_the_model_loads_and_runs_without_a_warning(spec: ModelSpec, repository:
 
 @by_model
 def test_the_manifest_states_what_the_folder_holds(spec: ModelSpec, repository: Path) -> None:
-    folder = manifest.version_folder(repository, spec)
+    folder = versions.folder(repository, Variant(spec))
     document = json.loads((folder / manifest.MANIFEST_FILE).read_bytes())
     assert document["digest"] == sha256_of(folder / manifest.MODEL_FILE)
     assert document["files"] == {p.name: sha256_of(p) for p in folder.iterdir() if p.name != manifest.MANIFEST_FILE}
@@ -92,7 +93,7 @@ def test_the_manifest_states_what_the_folder_holds(spec: ModelSpec, repository: 
 
 @by_model
 def test_the_golden_answers_are_the_models(spec: ModelSpec, repository: Path, model: Callable[[str], Evaluate]) -> None:
-    folder = manifest.version_folder(repository, spec)
+    folder = versions.folder(repository, Variant(spec))
     stated = json.loads((folder / manifest.MANIFEST_FILE).read_bytes())["golden"]
     stored = read_golden(folder / stated["file"])
     assert (folder / stated["file"]).stat().st_size < 4 << 20

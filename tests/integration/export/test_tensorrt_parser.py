@@ -14,11 +14,12 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from export import golden, manifest, registry
+from export import golden, manifest, registry, versions
 from export.accelerators import taken_whole
 from export.errors import NetworkError
 from export.spec import ModelSpec
 from export.tensorrt.network import adapted, refuse_unsupported
+from export.variant import Variant
 from export.verify import evaluate_with, session
 from tests.support import tensorrt_rtx
 
@@ -28,7 +29,7 @@ Build = Callable[[str, onnx.ModelProto], dict[str, object]]
 
 
 def exported(repository: Path, spec: ModelSpec) -> onnx.ModelProto:
-    return onnx.load(manifest.version_folder(repository, spec) / manifest.MODEL_FILE)
+    return onnx.load(versions.folder(repository, Variant(spec)) / manifest.MODEL_FILE)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
 
 @by_model
 def test_a_network_in_tensorrts_terms_answers_alike(repository: Path, tmp_path: Path, spec: ModelSpec) -> None:
-    folder = manifest.version_folder(repository, spec)
+    folder = versions.folder(repository, Variant(spec))
     path = tmp_path / "model.onnx"
     onnx.save(adapted(exported(repository, spec)), path)
     evaluate = evaluate_with(session(path))

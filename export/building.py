@@ -13,6 +13,8 @@ from export.errors import BuildError, ExportError
 from export.parity import Parity
 from export.simplify import simplified
 from export.spec import Files, ModelBuilder, ModelSpec, TextModelBuilder, TextModelSpec
+from export.tensorrt.network import adapted
+from export.tensorrt.version import Workshop
 from export.variant import Variant
 from export.verify import evaluate_with, session, verify
 from export.versions import replacing
@@ -32,20 +34,24 @@ def build(variant: Variant, target: Path) -> None:
         ExportError: see `export.errors`.
     """
     spec, builder = variant.spec, builder_of(variant.spec)
+    workshop = (
+        Workshop.open() if variant.target == "tensorrt" else None
+    )  # what is missing is said before anything is fetched
     with sources(spec, variant.weights) as files, replacing(target) as staging:
         model, labels = _built(variant, builder, files)
         folder = target.parent.parent
         if variant.declared is None and spec.labels and repository.has_other_labels(folder, spec, labels):
             raise BuildError(f"{variant}: its labels are not those of {spec.name}'s other versions")
         path = staging / manifest.MODEL_FILE
-        onnx.save(model, path)
+        onnx.save(adapted(model) if workshop else model, path)
         if isinstance(spec, TextModelSpec):
             tokenizer = cast(TextModelBuilder, builder).tokenizer(files)
             (staging / manifest.TOKENIZER_FILE).write_bytes(tokenizer)
         batches = builder.golden(files)
         parity = verify(spec, path, builder.reference(files), batches, builder.METHOD)
         golden.write(staging / manifest.GOLDEN_FILE, spec, evaluate_with(session(path)), golden.chosen(batches))
-        manifest.write(staging, variant, int(target.name), parity)
+        engines = workshop.complete(variant, staging, target) if workshop else {}
+        manifest.write(staging, variant, int(target.name), parity, engines)
         if spec.labels:
             repository.write_labels(folder, spec, labels)
 

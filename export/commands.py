@@ -15,6 +15,8 @@ from export import weights as own_weights
 from export.errors import BuildError, WeightsError
 from export.parity import Parity
 from export.spec import ModelSpec, Precision, Target
+from export.tensorrt.plan import Architecture
+from export.tensorrt.serving import Served, write_engine_config
 from export.variant import Variant
 
 DEFAULT_REPOSITORY = Path(__file__).resolve().parent.parent / "model_repository"
@@ -90,8 +92,8 @@ def export_variant(variant: Variant, repository_path: Path = DEFAULT_REPOSITORY,
     started = time.monotonic()
     spec = variant.spec
     with versions.exclusive(repository_path, spec.name):
-        built = force or not versions.is_current(repository_path, variant)
         folder = versions.folder(repository_path, variant)
+        built = force or not versions.is_current(repository_path, variant) or _lacks_engine(variant, folder)
         if built:
             from export.building import build
 
@@ -107,6 +109,15 @@ def export_variant(variant: Variant, repository_path: Path = DEFAULT_REPOSITORY,
     return ExportResult(spec.name, found.version, built, found.digest, seconds)
 
 
+def _lacks_engine(variant: Variant, folder: Path) -> bool:
+    """Whether the version is to have an engine for the GPU here, and has none."""
+    if variant.target != "tensorrt":
+        return False
+    from export.tensorrt.version import Workshop
+
+    return not Workshop.open().has_built(folder)
+
+
 def verify_models(names: Iterable[str] = (), repository_path: Path = DEFAULT_REPOSITORY) -> dict[str, Parity]:
     """Measure the parity of what the repository holds again; BuildError when a model is missing or stale."""
     from export.building import measured
@@ -118,6 +129,25 @@ def verify_models(names: Iterable[str] = (), repository_path: Path = DEFAULT_REP
             raise BuildError(f"{spec.name}: the repository holds no current version {spec.version}; export it first")
         results[spec.name] = measured(variant, versions.folder(repository_path, variant) / manifest.MODEL_FILE)
     return results
+
+
+def write_configs_of(
+    names: Iterable[str] = (), repository_path: Path = DEFAULT_REPOSITORY, architecture: str | None = None
+) -> tuple[Served, ...]:
+    """Write the configs of these models (all when none is named) without building any.
+
+    Returns:
+        With an architecture of GPU, what `configs/engine.pbtxt` serves there, per model.
+
+    Raises:
+        UnknownModelError: a name without a spec.
+        ArchitectureError: another word than 9.0 or sm90.
+    """
+    wanted = None if architecture is None else Architecture.parse(architecture)
+    specs = registry.specs(names)
+    for spec in specs:
+        write_configs(repository_path, spec)
+    return tuple(write_engine_config(repository_path, spec, wanted) for spec in specs) if wanted else ()
 
 
 def write_configs(repository_path: Path, spec: ModelSpec) -> None:

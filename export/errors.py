@@ -7,6 +7,7 @@ ExportError
 ├── BuildError              the weights or graph do not have the form that the builder expects
 │   ├── NetworkError        a graph that TensorRT does not take
 │   └── EngineError         TensorRT refused to build an engine, or built another than was planned
+├── ArchitectureError       a word that names no architecture of GPU
 ├── NoEngineError           a version without an engine for this architecture of GPU
 ├── MissingError            something that the step needs is not on this machine: says what to install
 └── ParityError             the exported graph differs from its reference
@@ -44,6 +45,10 @@ class NetworkError(BuildError):
 
 class EngineError(BuildError):
     """TensorRT refused to build an engine, or built another than was planned."""
+
+
+class ArchitectureError(ExportError):
+    """A word that names no architecture of GPU."""
 
 
 class NoEngineError(ExportError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -37,6 +37,8 @@ class Manifest:
     precision: str
     target: str
     licence: str
+    engines: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Of the target tensorrt: file, GPU and release of TensorRT, by architecture."""
 
 
 def read(folder: Path) -> Manifest | None:
@@ -52,6 +54,7 @@ def read(folder: Path) -> Manifest | None:
             data.get("precision", "fp32"),
             data.get("target", "onnx"),
             data["licence"],
+            dict(data.get("engines", {})),
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -63,7 +66,13 @@ def digests(folder: Path) -> dict[str, str]:
     return {name: sha256_of(path) for name, path in files.items() if name != MANIFEST_FILE}
 
 
-def write(folder: Path, variant: Variant, version: int, parity: Parity) -> None:
+def write(
+    folder: Path,
+    variant: Variant,
+    version: int,
+    parity: Parity,
+    engines: Mapping[str, Mapping[str, str]] | None = None,
+) -> None:
     """Write the manifest of the files that lie in the folder; it appears whole or not at all."""
     spec, files = variant.spec, digests(folder)
     document = {
@@ -84,6 +93,7 @@ def write(folder: Path, variant: Variant, version: int, parity: Parity) -> None:
         "inputs": [_tensor(t) for t in spec.inputs],
         "outputs": [_tensor(t) for t in spec.outputs],
         **({"tokenizer": files[TOKENIZER_FILE]} if isinstance(spec, TextModelSpec) else {}),
+        **({"engines": engines} if engines else {}),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     staging = folder / (MANIFEST_FILE + ".new")

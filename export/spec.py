@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 DataType = Literal["UINT8", "INT32", "FP32"]
 Precision = Literal["fp32", "fp16", "int8"]
-Target = Literal["onnx"]
-"""What a server reads: an ONNX file."""
+Target = Literal["onnx", "tensorrt"]
+"""What a server reads: an ONNX file, or TensorRT engines that were built of it."""
 Files = Mapping[str, Path]
 """Unpacked source folders by package name."""
 Evaluate = Callable[["NDArray[Any]"], "dict[str, NDArray[Any]]"]

@@ -15,6 +15,12 @@ from export.weights import OwnWeights
 FIRST_FURTHER = 101
 """The numbers below are the specs'. What a user makes is numbered from here on, so that it is in no future release's way."""
 
+_RECIPES: dict[Target, tuple[str, ...]] = {
+    "onnx": (),
+    "tensorrt": ("export.tensorrt.network", "export.tensorrt.plan", "export.tensorrt.sizes"),
+}
+"""Modules of ours that decide what a target becomes."""
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -33,7 +39,7 @@ class Variant:
     @property
     def recipe(self) -> str:
         """SHA-256 of everything that decides the folder's content; see `export.recipe` for our part of it."""
-        recipe = recipe_digest(self.spec)
+        recipe = recipe_digest(self.spec, _RECIPES[self.target])
         if self == Variant(self.spec):
             return recipe
         own = self.weights.digests if self.weights else ()

@@ -7,6 +7,8 @@
     network.py    the exported graph, written with what TensorRT's parser takes (same answers)
     device.py     which architecture the GPU here has
     engine.py     the build: the only module that calls TensorRT
+    version.py    a version folder's engines and config
+    serving.py    the config of NVIDIA's container, for one architecture
 
 Only `engine.py` needs TensorRT and a GPU, so everything that decides is tested without either.
 """

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from export.errors import NoEngineError
+from export.errors import ArchitectureError, NoEngineError
 from export.repository import config_message, on_gpu
 from export.spec import ModelSpec
 from export.tensorrt.sizes import free_size
@@ -27,10 +27,10 @@ class Architecture:
 
     @classmethod
     def parse(cls, text: str) -> Architecture:
-        """Out of "9.0" or "sm90". Raises ValueError."""
+        """Out of "9.0" or "sm90". Raises ArchitectureError."""
         found = _ARCHITECTURE.match(text)
         if found is None:
-            raise ValueError(f"an architecture is written like 9.0 or sm90, got {text!r}")
+            raise ArchitectureError(f"an architecture is written like 9.0 or sm90, got {text!r}")
         return cls(int(found["major"]), int(found["minor"]))
 
     def __str__(self) -> str:

@@ -9,7 +9,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from export import registry
-from export.errors import BuildError, NoEngineError
+from export.errors import ArchitectureError, BuildError, NoEngineError
 from export.repository import config_message, text_of
 from export.spec import ModelSpec
 from export.tensorrt import sizes
@@ -53,7 +53,7 @@ def test_an_architecture_is_read_as_people_write_it(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "hopper", "9", "9.0.1", "sm"])
 def test_another_word_is_no_architecture(text: str) -> None:
-    with pytest.raises(ValueError, match=r"9\.0 or sm90"):
+    with pytest.raises(ArchitectureError, match=r"9\.0 or sm90"):
         Architecture.parse(text)
 
 

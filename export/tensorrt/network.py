@@ -124,12 +124,13 @@ class _Rewriter:
         """Counts [t, bins] of indices [t, n], which were ones added to zeros at the indices.
 
         An index is two digits, high and low; the count of (high, low) is the sum over n of [is high] * [is low]: one product of
-        matrices [t, bins / 8, n] and [t, n, 8]. All are small whole numbers, exact in any float type.
+        matrices [t, bins / 8, n] and [t, n, 8]. Whole numbers up to 2048 are exact even in half precision, and n is 1296.
         """
         empty, indices, ones = node.input
-        bins = self._last_size(empty)
-        if not (self._fills(empty, 0.0) and self._fills(ones, 1.0)) or bins is None or bins % _DIGIT:
+        bins, filling = self._last_size(empty), self._filling(ones)
+        if filling is None or filling != 1 or self._filling(empty) != 0 or bins is None or bins % _DIGIT:
             raise NetworkError(f"{node.name}: ScatterElements that adds is known as a count, of ones onto zeros, only")
+        number_type = helper.np_dtype_to_tensor_dtype(filling.dtype)
         base = self._constant(np.array(_DIGIT, np.int64))
         highs = self._constant(np.arange(bins // _DIGIT, dtype=np.int64)[:, None])
         lows = self._constant(np.arange(_DIGIT, dtype=np.int64))
@@ -143,18 +144,19 @@ class _Rewriter:
 
         high = add("Div", indices, base)
         low = add("Sub", indices, add("Mul", high, base))
-        is_high = add("Cast", add("Equal", add("Unsqueeze", high, second), highs), to=TensorProto.FLOAT)
-        is_low = add("Cast", add("Equal", add("Unsqueeze", low, third), lows), to=TensorProto.FLOAT)
+        is_high = add("Cast", add("Equal", add("Unsqueeze", high, second), highs), to=number_type)
+        is_low = add("Cast", add("Equal", add("Unsqueeze", low, third), lows), to=number_type)
         nodes.append(_node("Reshape", [add("MatMul", is_high, is_low), shape], node.output[0]))
         return nodes
 
-    def _fills(self, name: str, value: float) -> bool:
-        """Whether a tensor is ConstantOfShape of `value`."""
+    def _filling(self, name: str) -> np.generic | None:
+        """The value of a tensor that is ConstantOfShape."""
         maker = self._makers.get(name)
         if maker is None or maker.op_type != "ConstantOfShape":
-            return False
-        filling = next((numpy_helper.to_array(a.t) for a in maker.attribute if a.name == "value"), np.zeros(1))
-        return bool(np.all(filling == value))
+            return None
+        values = (numpy_helper.to_array(attribute.t) for attribute in maker.attribute if attribute.name == "value")
+        filling: np.generic = next(values, np.zeros(1, np.float32)).reshape(())[()]
+        return filling
 
     def _last_size(self, name: str) -> int | None:
         """The last size of a tensor of ConstantOfShape whose shape is a concatenation that ends in a constant."""

@@ -67,7 +67,9 @@ def configs_(
     except ExportError as error:
         raise _failed(error) from error
     for each in served:
-        Console().print(f"{each.name} {each.version} {each.file}{each.why and f' ({each.why})'}", highlight=False)
+        Console().print(
+            f"{each.name} {each.version} {each.file}{each.why and f' ({each.why})'}", highlight=False, soft_wrap=True
+        )
 
 
 @app.command("verify")

@@ -9,9 +9,11 @@ import pytest
 import yaml
 from google.protobuf import json_format, text_format
 from tritonclient.grpc import model_config_pb2
+from typer.testing import CliRunner
 
 from export import registry
 from export.accelerators import ACCELERATORS, ENGINE_CACHE, Accelerator, accelerated, taken_whole
+from export.cli import app
 from export.commands import DEFAULT_REPOSITORY
 from export.repository import config_message, text_of
 from export.spec import ModelSpec
@@ -110,3 +112,23 @@ def test_the_containers_are_started_with_configs_that_there_are() -> None:
     assert "cuda" in ACCELERATORS
     assert set(base["command"].split()) <= set(gpu["command"].split())
     assert f"engines:{ENGINE_CACHE}" in gpu["volumes"]
+
+
+def test_the_command_writes_them_and_says_what_has_no_engine(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["configs", "labels", "--repository", str(tmp_path), "--architecture", "sm90"])
+    assert done.exit_code == 0
+    assert (
+        done.output
+        == "labels 1 model.onnx (labels: no version has engines; `export labels --target tensorrt` makes one)\n"
+    )
+    folder = tmp_path / "labels"
+    assert {path.name for path in (folder / "configs").iterdir()} == {"cuda.pbtxt", "engine.pbtxt", "tensorrt.pbtxt"}
+    assert (folder / "configs" / "engine.pbtxt").read_text() == (folder / "configs" / "cuda.pbtxt").read_text()
+    assert (folder / "config.pbtxt").read_text() == (DEFAULT_REPOSITORY / "labels" / "config.pbtxt").read_text()
+
+
+def test_the_command_refuses_another_word_for_an_architecture(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["configs", "--repository", str(tmp_path), "--architecture", "hopper"])
+    assert done.exit_code == 1
+    assert "ArchitectureError" in done.output
+    assert list(tmp_path.iterdir()) == []

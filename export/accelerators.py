@@ -3,7 +3,7 @@
 The committed config.pbtxt has its instances on the CPU, which suits the embedded server (on a GPU it moves them itself) and leaves
 NVIDIA's container there as well. So each model has further configs beside it, in the place where Triton looks for them:
 
-- ``cuda``: ONNX Runtime on the GPU, the same version;
+- ``cuda``: ONNX Runtime on the GPU, the version at full precision;
 - ``tensorrt``: the same, with whatever TensorRT takes of the graph given to it. Engines are built when the model is first asked, by
   the GPU and TensorRT that are there, and kept in a cache.
 
@@ -29,6 +29,7 @@ ENGINE_CACHE = "/engines"
 def accelerated(spec: ModelSpec, accelerator: Accelerator, precision: str = "fp32") -> Any:
     """Return Triton's ModelConfig of a model on a GPU; the parameters are those of its C++ backend ``onnxruntime``."""
     message = config_message(spec)
+    message.version_policy.specific.versions[:] = [spec.version]  # whatever suits a CPU best
     on_gpu(message, spec.instances)
     wanted = message.optimization.execution_accelerators.gpu_execution_accelerator
     if accelerator == "tensorrt":

@@ -60,7 +60,9 @@ def test_nothing_but_the_place_differs_from_the_cpus(spec: ModelSpec, accelerato
     (group,) = config.instance_group
     assert (group.kind, group.count) == (model_config_pb2.ModelInstanceGroup.KIND_GPU, spec.instances)
     assert contract.from_config(config, "1").whole
+    assert list(config.version_policy.specific.versions) == [spec.version]
     on_cpu = config_message(spec)
+    config.version_policy.CopyFrom(on_cpu.version_policy)
     config.ClearField("optimization")
     config.instance_group[0].CopyFrom(on_cpu.instance_group[0])
     assert config == on_cpu

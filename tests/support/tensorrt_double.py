@@ -1,9 +1,9 @@
 """TensorRT in memory: the few calls that `export.tensorrt.engine` makes of it, with the answers and refusals of the real one.
 
-It follows the Python API of TensorRT 11.4, and what its libraries were seen to do when they were asked the same
-(`tests/integration/export/test_tensorrt_parser.py`): `parse` is false and leaves errors, `add_optimization_profile` answers -1, a build
-without success is None and its reason is in the log, `set_timing_cache` refuses a foreign cache. It builds nothing: its engine is a
-text of what was asked.
+It follows the Python API of TensorRT 11.4, and what the libraries under it were seen to do when they were asked the same
+(`tests/integration/export/test_tensorrt_parser.py`): `parse` is false and leaves errors, `add_optimization_profile` answers -1 for
+shapes that contradict themselves, a build without success is None and its reason is in the log. That `set_timing_cache` refuses
+another GPU's is NVIDIA's documentation; those libraries measure nothing. It builds nothing: its engine is a text of what was asked.
 """
 
 from __future__ import annotations

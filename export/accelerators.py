@@ -4,8 +4,8 @@ The committed config.pbtxt has its instances on the CPU, which suits the embedde
 NVIDIA's container there as well. So each model has further configs beside it, in the place where Triton looks for them:
 
 - ``cuda``: ONNX Runtime on the GPU, the version at full precision;
-- ``tensorrt``: the same, with whatever TensorRT takes of the graph given to it. Engines are built when the model is first asked, by
-  the GPU and TensorRT that are there, and kept in a cache.
+- ``tensorrt``: the same, with whatever TensorRT takes of the graph given to it. Engines are built when the model is loaded, by the
+  GPU and TensorRT that are there, and kept in a cache.
 
 Engines that are built beforehand are a version of their own: `export.tensorrt`.
 """
@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args
 
 from export.repository import config_message, on_gpu, text_of, write_if_changed
 from export.spec import ModelSpec
-from export.tensorrt.plan import Profile, profile
+from export.tensorrt.plan import Profile, dims_asked, profile
 
 Accelerator = Literal["cuda", "tensorrt"]
 ACCELERATORS: tuple[Accelerator, ...] = get_args(Accelerator)
@@ -35,7 +35,22 @@ def accelerated(spec: ModelSpec, accelerator: Accelerator, precision: str = "fp3
     if accelerator == "tensorrt":
         wanted.add(name="tensorrt", parameters=_tensorrt(spec, precision))
     wanted.add(name="cuda", parameters={"use_tf32": "0"} if precision == "fp32" else {})
+    _warm_up(message, spec)
     return message
+
+
+def _warm_up(message: Any, spec: ModelSpec) -> None:
+    """Have Triton ask for every shape once before it calls the model ready.
+
+    For a new shape CUDA's kernels are chosen by trial, and TensorRT builds an engine, which can take longer than a request may.
+    Triton asks by as many requests of one row as the batch has, which its C++ backend runs as one.
+    """
+    (only,) = message.input
+    for number, dims in enumerate(dims_asked(spec)):
+        sample = message.model_warmup.add(name=f"shape {number}", batch_size=spec.max_batch_size)
+        sample.inputs[only.name].data_type = only.data_type
+        sample.inputs[only.name].dims.extend(dims)
+        sample.inputs[only.name].zero_data = True
 
 
 def _tensorrt(spec: ModelSpec, precision: str) -> dict[str, str]:

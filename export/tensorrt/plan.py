@@ -57,18 +57,29 @@ def profile(spec: ModelSpec) -> Profile:
     """Return the shapes of a model's requests.
 
     On a GPU a request always carries the whole batch (`ModelContract.whole`), so kernels are chosen for that; fewer rows come
-    only from probes and golden batches.
+    only from golden batches.
     """
     (only,) = spec.inputs
-    size = free_size(spec) if -1 in only.dims else None
-
-    def shape(rows: int, free: int | None) -> tuple[int, ...]:
-        return rows, *(free if dim == -1 and free is not None else dim for dim in only.dims)
-
     rows = spec.max_batch_size
-    if size is None:
-        return Profile(only.name, shape(1, None), shape(rows, None), shape(rows, None))
-    return Profile(only.name, shape(1, size.least), shape(rows, size.usual), shape(rows, size.most))
+    if -1 not in only.dims:
+        return Profile(only.name, (1, *only.dims), (rows, *only.dims), (rows, *only.dims))
+    size = free_size(spec)
+    least, usual, most = (_filled(only.dims, value) for value in (size.least, size.usual, size.most))
+    return Profile(only.name, (1, *least), (rows, *usual), (rows, *most))
+
+
+def dims_asked(spec: ModelSpec) -> tuple[tuple[int, ...], ...]:
+    """Return all dims, without the batch, that requests have: the ends first, between which the others lie."""
+    (only,) = spec.inputs
+    if -1 not in only.dims:
+        return (only.dims,)
+    size = free_size(spec)
+    ends = dict.fromkeys((size.most, size.least, *size.values))
+    return tuple(_filled(only.dims, value) for value in ends)
+
+
+def _filled(dims: tuple[int, ...], value: int) -> tuple[int, ...]:
+    return tuple(value if dim == -1 else dim for dim in dims)
 
 
 @dataclass(frozen=True)

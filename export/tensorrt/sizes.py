@@ -11,23 +11,34 @@ from export.spec import ModelSpec
 
 @dataclass(frozen=True)
 class Size:
-    """The least, the usual and the largest value of one free size; kernels are chosen for the usual one."""
+    """The values of one free size, ascending; kernels are chosen for the usual one."""
 
-    least: int
+    values: tuple[int, ...]
     usual: int
-    most: int
 
     def __post_init__(self) -> None:
-        if not 1 <= self.least <= self.usual <= self.most:
-            raise ValueError(f"sizes rise from 1 on, got {self.least}, {self.usual}, {self.most}")
+        if not self.values or self.values[0] < 1 or list(self.values) != sorted(set(self.values)):
+            raise ValueError(f"sizes rise from 1 on, got {self.values}")
+        if self.usual not in self.values:
+            raise ValueError(f"the usual size is one of {self.values}, got {self.usual}")
+
+    @property
+    def least(self) -> int:
+        """The smallest."""
+        return self.values[0]
+
+    @property
+    def most(self) -> int:
+        """The largest."""
+        return self.values[-1]
 
 
 FREE = {
-    "shots": Size(100, 150, 150),
+    "shots": Size((100, 150), 150),
     # Frames of a window: what decides 50 of them, or 100.
-    "text_recognition": Size(160, 320, 960),
+    "text_recognition": Size((160, 320, 640, 960), 320),
     # Pixels of a straightened line's width.
-    "text_embedding": Size(LENGTHS[0], LENGTHS[1], LENGTHS[-1]),
+    "text_embedding": Size(LENGTHS, LENGTHS[1]),
     # Tokens.
 }
 """By model. The service's own constants decide these; a test holds the two together."""

@@ -1,4 +1,4 @@
-"""TensorRT engines on a GPU: built by the export, answering as the exported file does, and served by NVIDIA's Triton."""
+"""Models on a GPU: engines that the export builds answer as the exported file does, and NVIDIA's Triton serves them, and the ONNX file."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ import pytest
 from numpy.typing import NDArray
 
 from export import golden, manifest, registry, versions
+from export.accelerators import ENGINE_CACHE
 from export.commands import export_models, export_variant, write_configs_of
 from export.spec import ModelSpec
 from export.tensorrt.device import first_gpu
@@ -104,12 +105,17 @@ def test_an_engine_answers_as_the_exported_file(models: Path, spec: ModelSpec) -
 
 
 @asynccontextmanager
-async def tritonserver(models: Path, names: list[str]) -> AsyncIterator[str]:
+async def tritonserver(models: Path, names: list[str], config: str) -> AsyncIterator[str]:
     """NVIDIA's Triton over the repository, as ops/docker/gpu.yml starts it; its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [SERVER, f"--model-repository={models}", "--disable-auto-complete-config", "--model-config-name=engine"]
+    command = [
+        SERVER,
+        f"--model-repository={models}",
+        "--disable-auto-complete-config",
+        f"--model-config-name={config}",
+    ]
     command += ["--model-control-mode=explicit", *(f"--load-model={name}" for name in names)]
     command += ["--allow-http=false", "--allow-metrics=false", f"--grpc-port={port}", "--grpc-address=127.0.0.1"]
     server = await asyncio.create_subprocess_exec(*command, env=os.environ | {"NVIDIA_TF32_OVERRIDE": "0"})
@@ -128,25 +134,28 @@ def with_server() -> None:
 
 
 @pytest.mark.usefixtures("with_server")
-async def test_nvidias_triton_serves_the_engine(models: Path) -> None:
+@pytest.mark.parametrize("config", ["engine", "cuda", "tensorrt"])
+async def test_nvidias_triton_serves_it(models: Path, tmp_path: Path, config: str) -> None:
     (spec,) = registry.specs(["labels"])
     folder = with_engine(models, spec)
     export_models([spec.name], models)
     (served,) = write_configs_of([spec.name], models, str(first_gpu().architecture))
     assert served.why == ""
+    chosen = models / spec.name / "configs" / f"{config}.pbtxt"
+    chosen.write_text(chosen.read_text().replace(ENGINE_CACHE, str(tmp_path)))
     (batch, *_) = golden.read(folder / manifest.GOLDEN_FILE)
     ((tensor, frames),) = batch.inputs.items()
     whole = np.zeros((spec.max_batch_size, *frames.shape[1:]), frames.dtype)
     whole[: len(frames)] = frames
-    async with tritonserver(models, [spec.name]) as address:
+    async with tritonserver(models, [spec.name], config) as address:
         transport = InlineTransport()
-        supervisor = Supervisor(RemoteHost(address), transport, models, Patience(load_s=120))
+        supervisor = Supervisor(RemoteHost(address), transport, models, Patience(load_s=600))
         await supervisor.start()
         try:
             inference = TritonInference(supervisor, transport)
             await inference.ready([spec.name])
             outputs = await inference.infer(spec.name, {tensor: whole})
-            assert inference.version(spec.name).version == str(served.version)
+            assert inference.version(spec.name).version == str(served.version if config == "engine" else spec.version)
         finally:
             await supervisor.stop()
     assert_alike(spec, {name: array[: len(frames)] for name, array in outputs.items()}, batch.outputs)

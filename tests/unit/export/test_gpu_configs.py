@@ -17,6 +17,7 @@ from export.cli import app
 from export.commands import DEFAULT_REPOSITORY
 from export.repository import config_message, text_of
 from export.spec import ModelSpec
+from export.tensorrt.plan import dims_asked
 from orchestrator.adapters.triton import contract
 from orchestrator.adapters.triton.backends.onnxruntime import options
 
@@ -64,6 +65,7 @@ def test_nothing_but_the_place_differs_from_the_cpus(spec: ModelSpec, accelerato
     on_cpu = config_message(spec)
     config.version_policy.CopyFrom(on_cpu.version_policy)
     config.ClearField("optimization")
+    config.ClearField("model_warmup")
     config.instance_group[0].CopyFrom(on_cpu.instance_group[0])
     assert config == on_cpu
 
@@ -88,6 +90,16 @@ def test_a_profile_is_given_where_tensorrt_has_the_whole_graph(spec: ModelSpec) 
     (tensorrt, _) = parsed(spec, "tensorrt").optimization.execution_accelerators.gpu_execution_accelerator
     given = {key for key in tensorrt.parameters if key.startswith("trt_profile")}
     assert given == ({f"trt_profile_{end}_shapes" for end in ("min", "opt", "max")} if taken_whole(spec) else set())
+
+
+@by_accelerator
+@by_model
+def test_every_shape_is_asked_for_before_the_model_is_ready(spec: ModelSpec, accelerator: Accelerator) -> None:
+    config = parsed(spec, accelerator)
+    asked = [tuple(sample.inputs[spec.inputs[0].name].dims) for sample in config.model_warmup]
+    assert asked == list(dims_asked(spec))
+    assert {sample.batch_size for sample in config.model_warmup} == {spec.max_batch_size}
+    assert len({sample.name for sample in config.model_warmup}) == len(asked)
 
 
 def test_the_shapes_are_written_as_onnx_runtime_reads_them() -> None:

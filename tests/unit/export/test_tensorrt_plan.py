@@ -13,7 +13,7 @@ from export.errors import ArchitectureError, BuildError, NoEngineError
 from export.repository import config_message, text_of
 from export.spec import ModelSpec
 from export.tensorrt import sizes
-from export.tensorrt.plan import PLAN_FILE, Architecture, EnginePlan, plan, profile
+from export.tensorrt.plan import PLAN_FILE, Architecture, EnginePlan, dims_asked, plan, profile
 from orchestrator.adapters.search import tokens
 from orchestrator.adapters.triton import contract
 from orchestrator.analyzers import text
@@ -83,8 +83,10 @@ def test_a_profile_has_the_shape_of_the_input(spec: ModelSpec) -> None:
 )
 def test_free_sizes_are_those_that_the_service_asks_for(model: str, asked: set[int]) -> None:
     size = sizes.FREE[model]
-    assert (min(asked), max(asked)) == (size.least, size.most)
-    assert size.usual in asked
+    assert set(size.values) == asked
+    shapes, dims = profile(spec_of(model)), dims_asked(spec_of(model))
+    assert (shapes.most[1:], shapes.least[1:]) == dims[:2]
+    assert len(set(dims)) == len(dims) == len(asked)
 
 
 def test_every_free_size_is_known() -> None:
@@ -97,10 +99,15 @@ def test_a_free_size_that_nobody_knows_is_refused(monkeypatch: pytest.MonkeyPatc
         profile(spec_of("shots"))
 
 
-@pytest.mark.parametrize("wrong", [(0, 1, 2), (3, 2, 4), (1, 5, 4)])
-def test_sizes_rise(wrong: tuple[int, int, int]) -> None:
+@pytest.mark.parametrize("wrong", [(), (0, 1), (2, 1), (1, 1)])
+def test_sizes_rise(wrong: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="rise from 1"):
-        sizes.Size(*wrong)
+        sizes.Size(wrong, 1)
+
+
+def test_the_usual_size_is_one_of_them() -> None:
+    with pytest.raises(ValueError, match=r"one of \(1, 3\), got 2"):
+        sizes.Size((1, 3), 2)
 
 
 @by_model

@@ -79,7 +79,7 @@ def environment(compiler: str) -> dict[str, str]:
         _LICENCE,
     )
     folder = _linked(unpack(LIBRARIES) / "onnxruntime_ep_nv_tensorrt_rtx", compiler)
-    paths = [str(Path.cwd()), str(unpack(bindings))]
+    paths = [str(Path(__file__).parents[2]), str(unpack(bindings))]
     return os.environ | {"LD_LIBRARY_PATH": str(folder), "PYTHONPATH": os.pathsep.join(paths)}
 
 
@@ -99,7 +99,11 @@ def _linked(libraries: Path, compiler: str) -> Path:
         subprocess.run(command, input=_FORWARDING, text=True, check=True)
         for name in _NAMES[1:]:
             (made / name).symlink_to(_NAMES[0])
-        os.rename(made, folder)
+        try:
+            os.rename(made, folder)
+        except OSError:
+            if not folder.exists():  # otherwise another process was faster, with the same
+                raise
     return folder
 
 

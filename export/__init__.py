@@ -6,6 +6,7 @@ The way of a model, one module per step::
     fetch.py         hash-pinned registry packages -> the user's cache
     builders/NAME.py packages -> one ONNX graph with pre- and post-processing inside, and its reference evaluation
     verify.py        the graph against the reference on golden frames, failures by name
+    lowering.py      int8.py, fp16.py: a lower precision, judged by accuracy.py on frames that it has not seen
     building.py      a variant (precision, target, own weights) built into its version folder; versions.py numbers them
     tensorrt/        the target tensorrt: an engine beside the graph that it was built of
     accelerators.py  model_repository/NAME/configs: the same models in NVIDIA's container on a GPU

@@ -1,4 +1,4 @@
-"""``python -m export list|export|verify``: the command line over `export.commands`."""
+"""``python -m export list|export|verify|sbom|precisions``: the command line over `export.commands`."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
-from export import commands
+from export import commands, registry
 from export.errors import ExportError
-from export.spec import Target
+from export.spec import Precision, Target
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Export models into the model repository.")
 Repository = Annotated[Path, typer.Option(help="The model repository.")]
@@ -20,11 +20,13 @@ Names = Annotated[list[str] | None, typer.Argument(help="Model names; all when n
 
 @app.command("list")
 def list_(repository: Repository = commands.DEFAULT_REPOSITORY) -> None:
-    """Show every model and whether the repository holds its current version."""
-    table = Table("model", "version", "state", "architecture", "licence")
+    """Show every version: what it is, whether it is as it was exported, and the licence of its weights."""
+    whole = (Column(name, no_wrap=True) for name in ("model", "version", "as", "state"))
+    table = Table(*whole, "licence", Column("digest", no_wrap=True), box=None)
     for status in commands.list_models(repository):
-        spec = status.spec
-        table.add_row(spec.name, str(spec.version), status.state, spec.architecture, spec.licence)
+        state = f"{status.state}, served" if status.served else status.state
+        what = (f"{status.precision} {status.target}", state, status.licence, (status.digest or "")[:12])
+        table.add_row(status.spec.name, str(status.version), *what)
     Console().print(table)
 
 
@@ -32,6 +34,7 @@ def list_(repository: Repository = commands.DEFAULT_REPOSITORY) -> None:
 def export_(
     names: Names = None,
     repository: Repository = commands.DEFAULT_REPOSITORY,
+    precision: Annotated[Precision | None, typer.Option(help="Other than what is declared.")] = None,
     target: Annotated[Target, typer.Option(help="What a server reads.")] = "onnx",
     weights: Annotated[Path | None, typer.Option(help="A folder of own weights, for one model.")] = None,
     licence: Annotated[str | None, typer.Option(help="Of the own weights, as an SPDX expression.")] = None,
@@ -42,7 +45,7 @@ def export_(
     What is not as the specs declare it becomes a further version, which nothing serves before it is staged.
     """
     try:
-        for variant in commands.variants(names or (), "fp32", target, weights, licence):
+        for variant in commands.variants(names or (), precision, target, weights, licence):
             result = commands.export_variant(variant, repository, force)
             state = "built" if result.built else "current"
             Console().print(f"{result.name} {result.version} {state} {result.digest[:12]}", highlight=False)
@@ -74,7 +77,7 @@ def configs_(
 
 @app.command("verify")
 def verify_(names: Names = None, repository: Repository = commands.DEFAULT_REPOSITORY) -> None:
-    """Measure the parity of the repository's models again."""
+    """Check digests and external data of every version, ask for its golden answers, and measure parity again."""
     try:
         results = commands.verify_models(names or (), repository)
     except ExportError as error:
@@ -90,6 +93,28 @@ def verify_(names: Names = None, repository: Repository = commands.DEFAULT_REPOS
                 str(parity.frames),
             )
     Console().print(table)
+
+
+@app.command("sbom")
+def sbom_(names: Names = None, repository: Repository = commands.DEFAULT_REPOSITORY) -> None:
+    """Write what the models are made of to standard output, as CycloneDX 1.6 JSON."""
+    from export.sbom import sbom
+
+    try:
+        typer.echo(sbom(repository, names or ()))
+    except ExportError as error:
+        raise _failed(error) from error
+
+
+@app.command("precisions")
+def precisions_(names: Names = None) -> None:
+    """Measure what fp32, int8 and fp16 cost on this CPU and how near they stay, as a Markdown table."""
+    from export.precisions import measured, table
+
+    try:
+        typer.echo(table([row for spec in registry.specs(names or ()) for row in measured(spec)]))
+    except ExportError as error:
+        raise _failed(error) from error
 
 
 def _failed(error: ExportError) -> typer.Exit:

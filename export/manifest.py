@@ -9,12 +9,16 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from export.fetch import sha256_of
 from export.parity import Parity
+from export.repository import CONFIG_FILE
 from export.spec import TensorSpec, TextModelSpec
 from export.variant import Variant
+
+if TYPE_CHECKING:
+    from export.accuracy import Accuracy
 
 MODEL_FILE = "model.onnx"
 MANIFEST_FILE = "manifest.json"
@@ -37,14 +41,25 @@ class Manifest:
     precision: str
     target: str
     licence: str
+    tolerances: Mapping[str, float]
+    """How far answers may lie from golden.npz, by output; an output that is not named is not compared."""
     engines: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Of the target tensorrt: file, GPU and release of TensorRT, by architecture."""
 
 
+def document(folder: Path) -> dict[str, Any] | None:
+    """Return all of a version folder's manifest, None when it is missing or not one."""
+    try:
+        found = json.loads((folder / MANIFEST_FILE).read_bytes())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
 def read(folder: Path) -> Manifest | None:
     """Return the manifest of a version folder, None when it is missing or not one."""
+    data = document(folder) or {}
     try:
-        data = json.loads((folder / MANIFEST_FILE).read_bytes())
         return Manifest(
             data["name"],
             data["version"],
@@ -54,10 +69,22 @@ def read(folder: Path) -> Manifest | None:
             data.get("precision", "fp32"),
             data.get("target", "onnx"),
             data["licence"],
+            dict(data.get("golden", {}).get("tolerances", {})),
             dict(data.get("engines", {})),
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (AttributeError, ValueError, KeyError, TypeError):
         return None
+
+
+def strange(folder: Path, found: Manifest) -> tuple[list[str], list[str], list[str]]:
+    """Return the names of the files that the folder lacks, holds without a word of the manifest, and holds with other
+    bytes. A config.pbtxt that the manifest does not list is the operator's, and no stranger.
+    """
+    now = digests(folder)
+    missing = sorted(set(found.files) - set(now))
+    foreign = sorted(set(now) - set(found.files) - {CONFIG_FILE})
+    changed = sorted(name for name in set(found.files) & set(now) if found.files[name] != now[name])
+    return missing, foreign, changed
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -71,9 +98,14 @@ def write(
     variant: Variant,
     version: int,
     parity: Parity,
+    tolerances: Mapping[str, float],
+    accuracy: Accuracy | None = None,
     engines: Mapping[str, Mapping[str, str]] | None = None,
 ) -> None:
-    """Write the manifest of the files that lie in the folder; it appears whole or not at all."""
+    """Write the manifest of the files that lie in the folder; it appears whole or not at all.
+
+    parity: of the network at full precision with its framework. accuracy: of a lower precision with the full one.
+    """
     spec, files = variant.spec, digests(folder)
     document = {
         "name": spec.name,
@@ -88,7 +120,8 @@ def write(
         "sources": variant.sources,
         "tools": {tool: metadata.version(tool) for tool in _TOOLS},
         "parity": _parity(parity),
-        "golden": {"file": GOLDEN_FILE, "tolerances": {o.name: o.tolerance for o in spec.outputs}},
+        **({"accuracy": asdict(accuracy)} if accuracy else {}),
+        "golden": {"file": GOLDEN_FILE, "tolerances": dict(tolerances)},
         "max_batch_size": spec.max_batch_size,
         "inputs": [_tensor(t) for t in spec.inputs],
         "outputs": [_tensor(t) for t in spec.outputs],

@@ -12,6 +12,9 @@ LABELS_FILE = "labels.txt"
 PARAMETERS = {"intra_op_thread_count": "1", "inter_op_thread_count": "1"}
 """One thread per instance: two instances of one thread beat one spinning instance beside a decoder by 45 %."""
 
+INT8_PARAMETERS = {"session.x64quantprecision": "1"}
+"""On a CPU without VNNI, products of bytes saturate unless ONNX Runtime is told to take a slower way."""
+
 
 def config_text(spec: ModelSpec) -> str:
     """Return config.pbtxt for a spec."""
@@ -43,8 +46,8 @@ def config_message(spec: ModelSpec) -> Any:
             fields["label_filename"] = LABELS_FILE
         config.output.append(model_config_pb2.ModelOutput(**fields))
     config.instance_group.add(count=spec.instances, kind=model_config_pb2.ModelInstanceGroup.KIND_CPU)
-    config.version_policy.specific.versions.append(spec.version)
-    for key, value in PARAMETERS.items():
+    config.version_policy.specific.versions.append(served(spec))
+    for key, value in (PARAMETERS | (INT8_PARAMETERS if spec.int8 else {})).items():
         config.parameters[key].string_value = value
     return config
 
@@ -55,6 +58,11 @@ def on_gpu(config: Any, count: int) -> None:
 
     del config.instance_group[:]
     config.instance_group.add(count=count, kind=model_config_pb2.ModelInstanceGroup.KIND_GPU)
+
+
+def served(spec: ModelSpec) -> int:
+    """Return the version that the configuration names."""
+    return spec.int8.version if spec.int8 and spec.default == "int8" else spec.version
 
 
 def _labelled(spec: ModelSpec) -> str | None:

@@ -28,6 +28,33 @@ SENTENCES = (
     "and behind it a shop window says CALL 555 0134 NOW and EVERYTHING MUST GO",
     "Shots, labels, objects, on-screen text, faces and moderation scores of every segment make up its document. " * 4,
 )
+OTHERS = (
+    "sports car",
+    "a dog runs across a wet meadow",
+    "weather report: rain in the north, sun in the south",
+    "Golden Gate Bridge",
+    "two people talk at a table in a kitchen while the radio plays",
+    "GATE B17 BOARDING",
+    "espresso",
+    "crowd in a stadium at night",
+    "An animated rabbit looks out of its burrow and yawns",
+    "tabby cat, sofa, window shade",
+    "breaking news",
+    "keyboard and mouse on a desk",
+    "the driver turns his head and speaks to the camera",
+    "police car. ambulance, street sign",
+    "SALE 50% OFF",
+    "a red bus passes",
+    "A long shot of a river valley with mountains behind it; later a train crosses a stone bridge and leaves the picture on the left.",
+    "soccer ball, goalkeeper, grass",
+    "No smoking",
+    "children play with a kite on the beach",
+    "lamp",
+    "interview with subtitles",
+    "Le train de 8 h 15 est en retard",
+    "a chef cuts vegetables on a wooden board, close-up",
+)
+"""Further texts, of the kinds that segments and searches have."""
 
 
 def member(files: Files, name: str) -> bytes:

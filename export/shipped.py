@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from export.errors import BuildError
+from export.external import parsed
 from export.graph import Graph
 from export.spec import Files
 from export.specs.packages import RAPIDOCR
@@ -21,8 +22,9 @@ RawEvaluate = Callable[[NDArray[np.float32]], NDArray[Any]]
 
 
 def load(path: Path) -> onnx.ModelProto:
-    """Return a shipped network; BuildError unless it has one input and one output."""
-    model = onnx.load(path)
+    """Return a shipped network; BuildError unless it has one input and one output, IntegrityError when it is damaged."""
+    model = parsed(path)
+    onnx.load_external_data_for_model(model, str(path.parent))
     if len(model.graph.input) != 1 or len(model.graph.output) != 1:
         raise BuildError(f"{path.name}: expected one input and one output")
     return model

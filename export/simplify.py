@@ -13,11 +13,12 @@ def simplified(model: onnx.ModelProto) -> onnx.ModelProto:
     slim = onnxslim.slim(model)
     if not isinstance(slim, onnx.ModelProto):
         raise BuildError("the simplifier returned no model")
-    if _interface(slim) != _interface(model):
-        raise BuildError(f"the simplifier changed the interface from {_interface(model)} to {_interface(slim)}")
+    if interface(slim) != interface(model):
+        raise BuildError(f"the simplifier changed the interface from {interface(model)} to {interface(slim)}")
     onnx.checker.check_model(slim)
     return slim
 
 
-def _interface(model: onnx.ModelProto) -> list[tuple[str, int]]:
+def interface(model: onnx.ModelProto) -> list[tuple[str, int]]:
+    """Return name and element type of every input and output."""
     return [(v.name, v.type.tensor_type.elem_type) for v in (*model.graph.input, *model.graph.output)]

@@ -12,8 +12,12 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
+    from export.samples import Samples
+
 DataType = Literal["UINT8", "INT32", "FP32"]
 Precision = Literal["fp32", "fp16", "int8"]
+Measure = Literal["classes", "scores", "boxes", "map", "text", "cuts", "vector"]
+"""What kind of answer a model gives, and so how two are compared; see `export.accuracy`."""
 Target = Literal["onnx", "tensorrt"]
 """What a server reads: an ONNX file, or TensorRT engines that were built of it."""
 Files = Mapping[str, Path]
@@ -77,6 +81,29 @@ class WeightFiles:
 
 
 @dataclass(frozen=True)
+class Int8:
+    """How a model is quantised.
+
+    Attributes:
+        version: the number of its int8 version.
+        keep: operators of the network that stay in float.
+        ranges: how the range of an activation follows from calibration: its extremes, or the middle 99.999 %.
+    """
+
+    version: int = 2
+    keep: tuple[str, ...] = ()
+    ranges: Literal["MinMax", "Percentile"] = "MinMax"
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How another precision's answers are compared with full precision's, and what they must reach at least."""
+
+    measure: Measure
+    floors: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True)
 class ModelSpec:
     """Everything about one model that is known before its weights are read.
 
@@ -90,6 +117,9 @@ class ModelSpec:
         sources: the packages that weights, reference code and labels come from.
         weights: which files a user's own weights replace.
         licence: SPDX expression of the exported model.
+        agreement: what a version of another precision must reach.
+        int8: how it is quantised; None where that does not pay, or costs too much accuracy (ops/performance.md).
+        default: the precision that is served until somebody says otherwise.
         builder: module that has the functions of ModelBuilder. It may import torch and onnx; the spec may not.
         recipe: further modules whose text decides what the builder makes.
         labels: whether labels.txt is written next to config.pbtxt.
@@ -105,9 +135,12 @@ class ModelSpec:
     weights: WeightFiles
     licence: str
     builder: str
+    agreement: Agreement
     recipe: tuple[str, ...] = ()
     instances: int = 1
     labels: bool = False
+    int8: Int8 | None = None
+    default: Literal["fp32", "int8"] = "fp32"
 
     def __post_init__(self) -> None:
         if not _NAME.match(self.name):
@@ -119,6 +152,8 @@ class ModelSpec:
         names = [t.name for t in (*self.inputs, *self.outputs)]
         if len(set(names)) != len(names):
             raise ValueError(f"{self.name}: tensor names repeat: {names}")
+        if self.default == "int8" and self.int8 is None:
+            raise ValueError(f"{self.name}: int8 cannot be the default where it is not offered")
         if self.weights.package not in {s.package for s in self.sources}:
             raise ValueError(f"{self.name}: weights of {self.weights.package!r}, which is no source of it")
 
@@ -142,6 +177,9 @@ class ModelBuilder(Protocol):
 
     def golden(self, files: Files) -> list[NDArray[Any]]:
         """Return the batches that parity is measured on: frames, or the tokens of texts."""
+
+    def samples(self, files: Files) -> Samples:
+        """Return real inputs for calibration and to measure accuracy on; no frame of them is golden."""
 
     def reference(self, files: Files) -> Evaluate:
         """Return the evaluation that the graph must agree with."""

@@ -8,18 +8,13 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from export.errors import NotOffered
 from export.recipe import recipe_digest
 from export.spec import ModelSpec, Precision, Target
 from export.weights import OwnWeights
 
 FIRST_FURTHER = 101
 """The numbers below are the specs'. What a user makes is numbered from here on, so that it is in no future release's way."""
-
-_RECIPES: dict[Target, tuple[str, ...]] = {
-    "onnx": (),
-    "tensorrt": ("export.tensorrt.network", "export.tensorrt.plan", "export.tensorrt.sizes"),
-}
-"""Modules of ours that decide what a target becomes."""
 
 
 @dataclass(frozen=True)
@@ -31,15 +26,27 @@ class Variant:
     target: Target = "onnx"
     weights: OwnWeights | None = None
 
+    def __post_init__(self) -> None:
+        if self.precision == "int8" and self.spec.int8 is None:
+            raise NotOffered(f"{self.spec.name} is not offered in int8; ops/performance.md says why")
+        if self.precision == "int8" and self.target == "tensorrt":
+            raise NotOffered(
+                f"{self.spec.name}: int8 is for CPUs, whose unsigned bytes TensorRT does not take; fp16 is for GPUs"
+            )
+
     @property
     def declared(self) -> int | None:
         """The version number that the spec gives it, None for a further one, which is numbered when it is first built."""
-        return self.spec.version if self == Variant(self.spec) else None
+        if self.target != "onnx" or self.weights is not None:
+            return None
+        if self.precision == "int8" and self.spec.int8 is not None:
+            return self.spec.int8.version
+        return self.spec.version if self.precision == "fp32" else None
 
     @property
     def recipe(self) -> str:
         """SHA-256 of everything that decides the folder's content; see `export.recipe` for our part of it."""
-        recipe = recipe_digest(self.spec, _RECIPES[self.target])
+        recipe = recipe_digest(self.spec, self.precision, self.target)
         if self == Variant(self.spec):
             return recipe
         own = self.weights.digests if self.weights else ()
@@ -63,3 +70,8 @@ class Variant:
     def __str__(self) -> str:
         parts = [self.precision, self.target, *(["own weights"] if self.weights else [])]
         return f"{self.spec.name} ({', '.join(parts)})"
+
+
+def declared_by(spec: ModelSpec) -> tuple[Variant, ...]:
+    """Return what a repository holds of a model that nobody asked anything special for."""
+    return (Variant(spec), *([Variant(spec, spec.default)] if spec.default != "fp32" else []))

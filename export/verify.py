@@ -18,9 +18,11 @@ NUMPY_TYPES: dict[str, type[np.generic]] = {"UINT8": np.uint8, "INT32": np.int32
 Outputs = dict[str, NDArray[Any]]
 
 
-def session(model: Path, threads: int = 1) -> ort.InferenceSession:
-    """Open a model as the server does: on the CPU, `threads` threads, nothing spinning."""
+def session(model: Path, threads: int = 1, optimised: bool = True) -> ort.InferenceSession:
+    """Open a model as the server does: on the CPU, `threads` threads, nothing spinning. `optimised`: as a server has it."""
     options = ort.SessionOptions()
+    if not optimised:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -36,6 +38,11 @@ def evaluate_with(opened: ort.InferenceSession) -> Evaluate:
         return dict(zip(names, opened.run(names, {only: batch}), strict=True))
 
     return evaluate
+
+
+def evaluator(model: Path, optimised: bool = True) -> Evaluate:
+    """Return the evaluation of a model file with one input."""
+    return evaluate_with(session(model, optimised=optimised))
 
 
 def compare(spec: ModelSpec, actual: Evaluate, expected: Evaluate, batches: Sequence[NDArray[Any]]) -> list[float]:
@@ -74,6 +81,6 @@ def _difference(spec: ModelSpec, output: TensorSpec, got: NDArray[Any], wanted: 
 
 def verify(spec: ModelSpec, model: Path, reference: Evaluate, batches: Sequence[NDArray[Any]], method: str) -> Parity:
     """Compare a model file with its reference; return what was measured or raise a ParityError."""
-    worst = compare(spec, evaluate_with(session(model)), reference, batches)
+    worst = compare(spec, evaluator(model), reference, batches)
     outputs = tuple(OutputParity(o.name, e, o.tolerance) for o, e in zip(spec.outputs, worst, strict=True))
     return Parity(method, sum(len(b) for b in batches), outputs)

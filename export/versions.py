@@ -12,6 +12,7 @@ from pathlib import Path
 
 from export import manifest
 from export.manifest import Manifest
+from export.repository import CONFIG_FILE
 from export.variant import FIRST_FURTHER, Variant
 
 
@@ -44,7 +45,13 @@ def is_current(repository: Path, variant: Variant) -> bool:
     found = manifest.read(place)
     if found is None or (found.recipe, found.licence) != (variant.recipe, variant.licence):
         return False
-    return found.digest == found.files.get(manifest.MODEL_FILE) and found.files == manifest.digests(place)
+    return found.digest == found.files.get(manifest.MODEL_FILE) and not any(manifest.strange(place, found))
+
+
+def operators_config(place: Path) -> Path | None:
+    """The config.pbtxt that an operator put into a version folder; None where there is none, or the export wrote it."""
+    found, path = manifest.read(place), place / CONFIG_FILE
+    return path if path.is_file() and found is not None and CONFIG_FILE not in found.files else None
 
 
 @contextmanager

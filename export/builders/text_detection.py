@@ -11,6 +11,7 @@ from onnx import TensorProto
 
 from export import frames, shipped
 from export.graph import BATCH, Graph
+from export.samples import Samples, of_text
 from export.spec import Evaluate, Files
 
 METHOD = (
@@ -50,6 +51,11 @@ def golden(files: Files) -> list[NDArray[np.uint8]]:
     """Return a frame with lines of several heights, and one without text."""
     pictures = [frames.text_frame(_HEIGHT, _WIDTH)[0], frames.synthetic(1, _HEIGHT, _WIDTH)[0]]
     return [picture[None] for picture in pictures]
+
+
+def samples(files: Files) -> Samples:
+    """Return frames of three clips with lines of text over them."""
+    return of_text(files, _HEIGHT, _WIDTH, 12)
 
 
 def reference(files: Files) -> Evaluate:

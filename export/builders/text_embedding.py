@@ -18,7 +18,8 @@ from torch.nn import functional
 
 from export.errors import BuildError
 from export.graph import BATCH, Graph, l2_normalised
-from export.sentences import LENGTHS, PADDING, SENTENCES, Weights, member, padded, token_ids, weights
+from export.samples import Samples
+from export.sentences import LENGTHS, OTHERS, PADDING, SENTENCES, Weights, member, padded, token_ids, weights
 from export.spec import Evaluate, Files
 from export.specs.text_embedding import SPEC
 
@@ -60,6 +61,12 @@ def golden(files: Files) -> list[NDArray[np.int32]]:
     """Return sentences at every length that is asked for, one per batch."""
     encoded = [token_ids(files, sentence) for sentence in SENTENCES]
     return [padded(ids, length) for ids in encoded for length in LENGTHS if len(ids) <= length]
+
+
+def samples(files: Files) -> Samples:
+    """Return the texts of `sentences.OTHERS`, half of them for each purpose."""
+    rows = [padded(ids, min(n for n in LENGTHS if len(ids) <= n)) for ids in (token_ids(files, t) for t in OTHERS)]
+    return Samples(rows[::2], rows[1::2])
 
 
 def reference(files: Files) -> Evaluate:

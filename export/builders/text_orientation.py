@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from export import frames, shipped
 from export.graph import BATCH, Graph
+from export.samples import Samples, of_lines
 from export.spec import Evaluate, Files
 from export.specs.text import ORIENTATION
 
@@ -38,6 +39,11 @@ def golden(files: Files) -> list[NDArray[np.uint8]]:
     lines = [frames.text_line(_HEIGHT, _WIDTH, text) for text in frames.WORDS[:8]]
     turned = [line[::-1, ::-1] if i % 2 else line for i, line in enumerate(lines)]
     return frames.batches(np.stack(turned), ORIENTATION.max_batch_size)
+
+
+def samples(files: Files) -> Samples:
+    """Return lines of text over pieces of frames, every second one turned."""
+    return of_lines(files, _HEIGHT, (_WIDTH,), 64, turned=True)
 
 
 def reference(files: Files) -> Evaluate:

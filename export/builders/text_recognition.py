@@ -12,6 +12,7 @@ from onnx import TensorProto
 from export import frames, shipped
 from export.errors import BuildError
 from export.graph import BATCH, Graph
+from export.samples import Samples, of_lines
 from export.spec import Evaluate, Files
 
 METHOD = (
@@ -64,6 +65,11 @@ def golden(files: Files) -> list[NDArray[np.uint8]]:
         "x" * 9 + " Pack my box, 5 dozen jugs!",
     )
     return [frames.text_line(_HEIGHT, width, text)[None] for width, text in zip(WIDTHS, texts, strict=True)]
+
+
+def samples(files: Files) -> Samples:
+    """Return lines of text over pieces of frames, of every width that callers use."""
+    return of_lines(files, _HEIGHT, WIDTHS, 64)
 
 
 def reference(files: Files) -> Evaluate:

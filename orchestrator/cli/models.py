@@ -20,28 +20,31 @@ Names = Annotated[list[str] | None, typer.Argument(help="Model names; all when n
 
 @app.command("list")
 def list_models(repository: Repository = None) -> None:
-    """Show every model and whether the repository holds it."""
+    """Show every version: what it is, whether it is as it was exported, and the licence of its weights."""
     _export("list", repository)
 
 
 @app.command("export")
 def export_models(
     names: Names = None,
-    target: Annotated[str | None, typer.Option(help="onnx, or tensorrt (on the GPU that is to run it).")] = None,
+    precision: Annotated[str | None, typer.Option(help="fp32, fp16 or int8; other than what is declared.")] = None,
+    target: Annotated[
+        str | None, typer.Option(help="What a server reads: onnx, or tensorrt (on the GPU that is to run it).")
+    ] = None,
     weights: Annotated[Path | None, typer.Option(help="A folder of own weights, for one model.")] = None,
     licence: Annotated[str | None, typer.Option(help="Of the own weights, as an SPDX expression.")] = None,
     repository: Repository = None,
     force: Annotated[bool, typer.Option(help="Build even what is current.")] = False,
 ) -> None:
     """Fetch weights, build the models and put them into the repository."""
-    given = {"--target": target, "--weights": weights, "--licence": licence}
+    given = {"--precision": precision, "--target": target, "--weights": weights, "--licence": licence}
     options = [text for key, value in given.items() if value is not None for text in (key, str(value))]
     _export("export", repository, *options, *(["--force"] if force else []), "--", *(names or []))
 
 
 @app.command("verify")
 def verify_models(names: Names = None, repository: Repository = None) -> None:
-    """Measure the models against their source frameworks again."""
+    """Check digests and golden answers of every version, and measure the models against their source frameworks again."""
     _export("verify", repository, "--", *(names or []))
 
 
@@ -56,6 +59,12 @@ def write_configs(
     """Write the models' configs, without building any: for the CPU, and for NVIDIA's container on a GPU."""
     options = [] if architecture is None else ["--architecture", architecture]
     _export("configs", repository, *options, "--", *(names or []))
+
+
+@app.command("sbom")
+def models_sbom(names: Names = None, repository: Repository = None) -> None:
+    """Write what the models are made of to standard output, as CycloneDX 1.6 JSON."""
+    _export("sbom", repository, "--", *(names or []))
 
 
 def _export(command: str, repository: Path | None, *arguments: str) -> None:

@@ -5,7 +5,7 @@ has the same ONNX parser, network, shape profiles and checks, builds on a machin
 its own, so none is kept. Its C++ interface is that of TensorRT of the same month, so TensorRT's Python bindings run over it once their
 libraries' names lead there: a small library of ours does that. NVIDIA promises none of this; it is for tests alone, and pinned.
 
-``python -m tests.support.tensorrt_rtx MODEL.onnx``, in the environment that `environment` gives, builds each model named with its plan,
+``python -m tests.support.tensorrt_rtx NAME.fp32.onnx``, in the environment that `environment` gives, builds each model named with its plan,
 and prints a line of JSON for it.
 """
 
@@ -108,7 +108,7 @@ def _linked(libraries: Path, compiler: str) -> Path:
 
 
 def main(models: list[str]) -> None:
-    """Build each ``NAME.onnx``: its size, or its refusal."""
+    """Build each ``NAME.PRECISION.onnx``: its size, or its refusal."""
     import tensorrt_bindings as trt
 
     from export import registry
@@ -117,10 +117,11 @@ def main(models: list[str]) -> None:
     from export.tensorrt.plan import Architecture, plan
 
     for model in map(Path, models):
-        (spec,) = registry.specs([model.stem])
+        name, precision, _ = model.name.split(".")
+        (spec,) = registry.specs([name])
         result: dict[str, Any] = {"model": spec.name}
         try:
-            planned = plan(spec, "fp32", [Architecture(9, 0)])
+            planned = plan(spec, precision, [Architecture(9, 0)])
             result["nbytes"] = len(engine.build(model.read_bytes(), planned, model.with_suffix(".cache"), trt))
         except EngineError as error:
             result["error"] = str(error)

@@ -20,6 +20,7 @@ from export.golden import read as read_golden
 from export.spec import Evaluate, ModelSpec
 from export.variant import Variant
 from export.verify import NUMPY_TYPES
+from tests.support.invariance import answers_of_one_row
 
 ROOT = Path(__file__).resolve().parents[3]
 by_model = pytest.mark.parametrize("spec", registry.SPECS, ids=lambda s: s.name)
@@ -33,21 +34,7 @@ def golden(spec: ModelSpec) -> list[np.ndarray]:
 @by_model
 def test_a_row_does_not_depend_on_its_neighbours(spec: ModelSpec, model: Callable[[str], Evaluate]) -> None:
     """The same frame, at every row of a full batch, between different neighbours: the same bytes."""
-    evaluate, rng = model(spec.name), np.random.default_rng(3)
-    batch = golden(spec)[-1]
-    frame = batch[-1]
-    answers = set()
-    for row in range(spec.max_batch_size):
-        for neighbours in (
-            rng.integers(0, 256, batch.shape).astype(batch.dtype),
-            np.zeros_like(batch),
-            batch[::-1],
-        ):
-            mixed = np.array(neighbours)
-            mixed[row] = frame
-            outputs = evaluate(mixed)
-            answers.add(b"".join(outputs[o.name][row].tobytes() for o in spec.outputs))
-    assert len(answers) == 1
+    assert len(answers_of_one_row(model(spec.name), spec, golden(spec)[-1])) == 1
 
 
 @by_model
@@ -123,6 +110,16 @@ def test_a_second_export_reuses_everything_within_two_seconds(repository: Path) 
     assert "export.commands" in imported
     assert not imported & {"torch", "onnx", "onnxruntime"}
     assert {p: p.stat().st_mtime_ns for p in repository.glob("*/1/model.onnx")} == before
+
+
+def test_an_operators_configuration_survives_a_new_build(tmp_path: Path) -> None:
+    export_models(["text_orientation"], tmp_path)
+    config = tmp_path / "text_orientation" / "1" / "config.pbtxt"
+    config.write_text("max_batch_size: 4")
+    (again,) = export_models(["text_orientation"], tmp_path)
+    (anew,) = export_models(["text_orientation"], tmp_path, force=True)
+    assert (again.built, anew.built) == (False, True)
+    assert config.read_text() == "max_batch_size: 4"
 
 
 @pytest.mark.parametrize("file", ["model.onnx", "golden.npz"])

@@ -16,16 +16,18 @@ from onnx import numpy_helper
 
 from export import golden, manifest, registry, versions
 from export.accelerators import taken_whole
-from export.errors import NetworkError
+from export.commands import export_variant
+from export.errors import NetworkError, NotOffered
+from export.fp16 import halved
 from export.spec import ModelSpec
 from export.tensorrt.network import adapted, refuse_unsupported
 from export.variant import Variant
-from export.verify import evaluate_with, session
+from export.verify import evaluator
 from tests.support import tensorrt_rtx
 
 by_model = pytest.mark.parametrize("spec", registry.SPECS, ids=lambda s: s.name)
 WITH_SUPPRESSION = ("faces", "objects")
-Build = Callable[[str, onnx.ModelProto], dict[str, object]]
+Build = Callable[..., dict[str, object]]
 
 
 def exported(repository: Path, spec: ModelSpec) -> onnx.ModelProto:
@@ -41,8 +43,8 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
     environment = tensorrt_rtx.environment(compiler)
     folder = tmp_path_factory.mktemp("networks")
 
-    def run(name: str, model: onnx.ModelProto) -> dict[str, object]:
-        path = folder / f"{name}.onnx"
+    def run(name: str, model: onnx.ModelProto, precision: str = "fp32") -> dict[str, object]:
+        path = folder / f"{name}.{precision}.onnx"
         onnx.save(model, path)
         command = [sys.executable, "-m", "tests.support.tensorrt_rtx", str(path)]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
@@ -56,7 +58,7 @@ def test_a_network_in_tensorrts_terms_answers_alike(repository: Path, tmp_path: 
     folder = versions.folder(repository, Variant(spec))
     path = tmp_path / "model.onnx"
     onnx.save(adapted(exported(repository, spec)), path)
-    evaluate = evaluate_with(session(path))
+    evaluate = evaluator(path)
     for batch in golden.read(folder / manifest.GOLDEN_FILE):
         (frames,) = batch.inputs.values()
         answers = evaluate(frames)
@@ -79,16 +81,35 @@ def test_what_the_builder_takes_is_what_we_say_it_takes(repository: Path, build:
         assert "first input has type UInt8" in str(result["error"])
 
 
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
 @by_model
-def test_an_engine_is_built_of_the_network_with_its_shapes(repository: Path, build: Build, spec: ModelSpec) -> None:
+def test_an_engine_is_built_of_the_network_with_its_shapes(
+    repository: Path, build: Build, spec: ModelSpec, precision: str
+) -> None:
     model = adapted(exported(repository, spec))
+    if precision == "fp16":
+        model = halved(model)
+        refuse_unsupported(model)
     if spec.name in WITH_SUPPRESSION:
         # TensorRT for RTX parses NonMaxSuppression, but has no kernel for it; TensorRT has.
-        assert "no runners that implement it" in str(build(spec.name, model)["error"])
+        assert "no runners that implement it" in str(build(spec.name, model, precision)["error"])
         model = without_suppression(model)
-    result = build(spec.name, model)
+    result = build(spec.name, model, precision)
     assert "error" not in result, result["error"]
     assert int(str(result["nbytes"])) > 1 << 20
+
+
+def test_int8_is_refused_by_name(repository: Path, build: Build) -> None:
+    """Its activations are unsigned bytes, as CPUs like them best; so it is not offered for TensorRT."""
+    (spec,) = registry.specs(["labels"])
+    assert spec.int8 is not None
+    path = versions.folder(repository, Variant(spec, "int8"))
+    if not path.exists():
+        export_variant(Variant(spec, "int8"), repository)
+    with pytest.raises(NetworkError, match="bytes inside the graph"):
+        adapted(onnx.load(path / manifest.MODEL_FILE))
+    with pytest.raises(NotOffered, match="fp16 is for GPUs"):
+        Variant(spec, "int8", "tensorrt")
 
 
 def test_another_size_than_the_networks_is_refused(repository: Path, build: Build) -> None:

@@ -357,7 +357,15 @@ def test_serve_hands_over_its_settings_and_leaves_at_sigterm(monkeypatch: pytest
     [
         (["list"], ["list", "--repository", "REPO"]),
         (["export", "shots", "--force"], ["export", "--repository", "REPO", "--force", "--", "shots"]),
+        (
+            ["export", "faces", "--precision", "fp16", "--target", "onnx", "--weights", "mine", "--licence", "MIT"],
+            [
+                *("export", "--repository", "REPO", "--precision", "fp16", "--target", "onnx"),
+                *("--weights", "mine", "--licence", "MIT", "--", "faces"),
+            ],
+        ),
         (["verify"], ["verify", "--repository", "REPO", "--"]),
+        (["sbom", "faces"], ["sbom", "--repository", "REPO", "--", "faces"]),
     ],
 )
 def test_models_runs_the_export_tool_and_passes_its_status_on(

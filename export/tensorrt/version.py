@@ -84,6 +84,6 @@ def newest(repository: Path, spec: ModelSpec) -> tuple[int, EnginePlan] | None:
 def _engines(previous: Path, of: Path) -> Mapping[str, Mapping[str, str]]:
     """The engines of a folder, as its manifest has them, if they are of the network that lies in another, and whole."""
     found = manifest.read(previous)
-    if found is None or found.files != manifest.digests(previous):
+    if found is None or any(manifest.strange(previous, found)):
         return {}
     return found.engines if found.digest == manifest.digests(of)[manifest.MODEL_FILE] else {}

@@ -9,11 +9,12 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from export import registry
-from export.errors import ArchitectureError, BuildError, NoEngineError
+from export.errors import ArchitectureError, BuildError, NoEngineError, NotOffered
 from export.repository import config_message, text_of
 from export.spec import ModelSpec
 from export.tensorrt import sizes
 from export.tensorrt.plan import PLAN_FILE, Architecture, EnginePlan, dims_asked, plan, profile
+from export.variant import Variant
 from orchestrator.adapters.search import tokens
 from orchestrator.adapters.triton import contract
 from orchestrator.analyzers import text
@@ -141,6 +142,12 @@ def test_a_gpu_without_an_engine_is_told_which_there_are() -> None:
 def test_only_a_version_that_does_not_call_itself_fp32_is_rounded_to_tf32() -> None:
     assert not planned().tf32
     assert planned(precision="fp16").tf32
+
+
+def test_int8_is_not_offered_for_tensorrt() -> None:
+    with pytest.raises(NotOffered, match="labels: int8 is for CPUs"):
+        Variant(spec_of("labels"), "int8", "tensorrt")
+    assert Variant(spec_of("labels"), "fp16", "tensorrt").declared is None
 
 
 @pytest.mark.parametrize("architectures", [[], [HOPPER, HOPPER]])

@@ -8,6 +8,8 @@ The way of a model, one module per step::
     verify.py        the graph against the reference on golden frames, failures by name
     lowering.py      int8.py, fp16.py: a lower precision, judged by accuracy.py on frames that it has not seen
     building.py      a variant (precision, target, own weights) built into its version folder; versions.py numbers them
+    tensorrt/        the target tensorrt: an engine beside the graph that it was built of
+    accelerators.py  model_repository/NAME/configs: the same models in NVIDIA's container on a GPU
     repository.py    model_repository/NAME: config.pbtxt, labels.txt, 1/{model.onnx,golden.npz,manifest.json}
 
 `commands.py` strings them together; ``python -m export`` is the command line over it. The service and this package meet

@@ -17,6 +17,8 @@ from export.parity import Parity
 from export.samples import Samples
 from export.simplify import simplified
 from export.spec import Files, ModelBuilder, ModelSpec, TextModelBuilder, TextModelSpec
+from export.tensorrt.network import adapted
+from export.tensorrt.version import Workshop
 from export.variant import Variant
 from export.verify import evaluator, verify
 from export.versions import operators_config, replacing
@@ -36,13 +38,15 @@ def build(variant: Variant, target: Path) -> None:
         ExportError: see `export.errors`.
     """
     spec, builder = variant.spec, builder_of(variant.spec)
+    # What is missing is said before anything is fetched.
+    workshop = Workshop.open() if variant.target == "tensorrt" else None
     with sources(spec, variant.weights) as files, replacing(target) as staging:
         model, labels = _built(variant, builder, files)
         folder = target.parent.parent
         if variant.declared is None and spec.labels and repository.has_other_labels(folder, spec, labels):
             raise BuildError(f"{variant}: its labels are not those of {spec.name}'s other versions")
         path = staging / manifest.MODEL_FILE
-        onnx.save(model, path)
+        onnx.save(adapted(model) if workshop else model, path)
         if isinstance(spec, TextModelSpec):
             tokenizer = cast(TextModelBuilder, builder).tokenizer(files)
             (staging / manifest.TOKENIZER_FILE).write_bytes(tokenizer)
@@ -54,7 +58,8 @@ def build(variant: Variant, target: Path) -> None:
             accuracy = _lowered(variant, path, builder.samples(files))
             tolerances = golden.tolerances(spec, evaluator(path), evaluator(path, optimised=False), kept)
         golden.write(staging / manifest.GOLDEN_FILE, spec, evaluator(path), kept)
-        manifest.write(staging, variant, int(target.name), parity, tolerances, accuracy)
+        engines = workshop.complete(variant, staging, target) if workshop else {}
+        manifest.write(staging, variant, int(target.name), parity, tolerances, accuracy, engines)
         if config := operators_config(target):
             shutil.copy2(config, staging)
         if spec.labels:

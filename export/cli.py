@@ -53,6 +53,28 @@ def export_(
         raise _failed(error) from error
 
 
+@app.command("configs")
+def configs_(
+    names: Names = None,
+    repository: Repository = commands.DEFAULT_REPOSITORY,
+    architecture: Annotated[
+        str | None, typer.Option(help="Also configs/engine.pbtxt, for GPUs of this architecture (9.0 or sm90).")
+    ] = None,
+) -> None:
+    """Write the configs of models, without building any: config.pbtxt, and configs/ for NVIDIA's container on a GPU.
+
+    Its tritonserver takes one of these by --model-config-name=cuda, tensorrt or engine.
+    """
+    try:
+        served = commands.write_configs_of(names or (), repository, architecture)
+    except ExportError as error:
+        raise _failed(error) from error
+    for each in served:
+        Console().print(
+            f"{each.name} {each.version} {each.file}{each.why and f' ({each.why})'}", highlight=False, soft_wrap=True
+        )
+
+
 @app.command("verify")
 def verify_(names: Names = None, repository: Repository = commands.DEFAULT_REPOSITORY) -> None:
     """Check digests and external data of every version, ask for its golden answers, and measure parity again."""

@@ -10,12 +10,14 @@ from typing import Literal
 
 import structlog
 
-from export import manifest, registry, repository, versions
+from export import accelerators, manifest, registry, repository, versions
 from export import weights as own_weights
 from export.errors import BuildError, IntegrityError, WeightsError
 from export.integrity import intact
 from export.parity import Parity
 from export.spec import ModelSpec, Precision, Target
+from export.tensorrt.plan import Architecture
+from export.tensorrt.serving import Served, write_engine_config
 from export.variant import Variant, declared_by
 
 DEFAULT_REPOSITORY = Path(__file__).resolve().parent.parent / "model_repository"
@@ -109,13 +111,13 @@ def export_variant(variant: Variant, repository_path: Path = DEFAULT_REPOSITORY,
     started = time.monotonic()
     spec = variant.spec
     with versions.exclusive(repository_path, spec.name):
-        built = force or not versions.is_current(repository_path, variant)
         folder = versions.folder(repository_path, variant)
+        built = force or not versions.is_current(repository_path, variant) or _lacks_engine(variant, folder)
         if built:
             from export.building import build
 
             build(variant, folder)
-        repository.write_config(repository_path, spec)
+        write_configs(repository_path, spec)
         found = manifest.read(folder)
     if found is None:
         raise BuildError(f"{variant}: the manifest vanished while it was read")
@@ -124,6 +126,15 @@ def export_variant(variant: Variant, repository_path: Path = DEFAULT_REPOSITORY,
         "exported" if built else "already current", model=str(variant), version=found.version, seconds=round(seconds, 2)
     )
     return ExportResult(spec.name, found.version, built, found.digest, seconds)
+
+
+def _lacks_engine(variant: Variant, folder: Path) -> bool:
+    """Whether the version is to have an engine for the GPU here, and has none."""
+    if variant.target != "tensorrt":
+        return False
+    from export.tensorrt.version import Workshop
+
+    return not Workshop.open().has_built(folder)
 
 
 def verify_models(names: Iterable[str] = (), repository_path: Path = DEFAULT_REPOSITORY) -> dict[str, Parity]:
@@ -151,6 +162,31 @@ def verify_models(names: Iterable[str] = (), repository_path: Path = DEFAULT_REP
         if spec.name not in results:
             raise BuildError(f"{spec.name}: the repository holds no current version {spec.version}; export it first")
     return results
+
+
+def write_configs_of(
+    names: Iterable[str] = (), repository_path: Path = DEFAULT_REPOSITORY, architecture: str | None = None
+) -> tuple[Served, ...]:
+    """Write the configs of these models (all when none is named) without building any.
+
+    Returns:
+        With an architecture of GPU, what `configs/engine.pbtxt` serves there, per model.
+
+    Raises:
+        UnknownModelError: a name without a spec.
+        ArchitectureError: another word than 9.0 or sm90.
+    """
+    wanted = None if architecture is None else Architecture.parse(architecture)
+    specs = registry.specs(names)
+    for spec in specs:
+        write_configs(repository_path, spec)
+    return tuple(write_engine_config(repository_path, spec, wanted) for spec in specs) if wanted else ()
+
+
+def write_configs(repository_path: Path, spec: ModelSpec) -> None:
+    """Write what Triton reads of a model beside its versions: its config, and those for a GPU."""
+    repository.write_config(repository_path, spec)
+    accelerators.write_configs(repository_path, spec)
 
 
 def _statuses(path: Path, spec: ModelSpec) -> list[ModelStatus]:

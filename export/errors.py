@@ -6,6 +6,11 @@ ExportError
 ├── WeightsError            a folder of a user's own weights lacks files, or holds others
 ├── NotOffered              a precision that a model is not offered at
 ├── BuildError              the weights or graph do not have the form that the builder expects
+│   ├── NetworkError        a graph that TensorRT does not take
+│   └── EngineError         TensorRT refused to build an engine, or built another than was planned
+├── ArchitectureError       a word that names no architecture of GPU
+├── NoEngineError           a version without an engine for this architecture of GPU
+├── MissingError            something that the step needs is not on this machine: says what to install
 ├── IntegrityError          a version folder is not what its manifest says, or has none
 │   ├── TamperedFile        a file is missing, foreign, or has other bytes
 │   ├── DamagedModel        the model is no whole ONNX file
@@ -42,6 +47,26 @@ class NotOffered(ExportError):
 
 class BuildError(ExportError):
     """Weights or a graph that a builder cannot turn into its model."""
+
+
+class NetworkError(BuildError):
+    """A graph that TensorRT does not take; names the nodes."""
+
+
+class EngineError(BuildError):
+    """TensorRT refused to build an engine, or built another than was planned."""
+
+
+class ArchitectureError(ExportError):
+    """A word that names no architecture of GPU."""
+
+
+class NoEngineError(ExportError):
+    """A version that holds no engine for this architecture of GPU; names those that it has."""
+
+
+class MissingError(ExportError):
+    """A package, a driver or a GPU that the step needs is not on this machine; says what to install."""
 
 
 class IntegrityError(ExportError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -43,6 +43,8 @@ class Manifest:
     licence: str
     tolerances: Mapping[str, float]
     """How far answers may lie from golden.npz, by output; an output that is not named is not compared."""
+    engines: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Of the target tensorrt: file, GPU and release of TensorRT, by architecture."""
 
 
 def document(folder: Path) -> dict[str, Any] | None:
@@ -68,6 +70,7 @@ def read(folder: Path) -> Manifest | None:
             data.get("target", "onnx"),
             data["licence"],
             dict(data.get("golden", {}).get("tolerances", {})),
+            dict(data.get("engines", {})),
         )
     except (AttributeError, ValueError, KeyError, TypeError):
         return None
@@ -97,6 +100,7 @@ def write(
     parity: Parity,
     tolerances: Mapping[str, float],
     accuracy: Accuracy | None = None,
+    engines: Mapping[str, Mapping[str, str]] | None = None,
 ) -> None:
     """Write the manifest of the files that lie in the folder; it appears whole or not at all.
 
@@ -122,6 +126,7 @@ def write(
         "inputs": [_tensor(t) for t in spec.inputs],
         "outputs": [_tensor(t) for t in spec.outputs],
         **({"tokenizer": files[TOKENIZER_FILE]} if isinstance(spec, TextModelSpec) else {}),
+        **({"engines": engines} if engines else {}),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     staging = folder / (MANIFEST_FILE + ".new")

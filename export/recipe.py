@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from export.errors import BuildError
-from export.spec import ModelSpec, Precision
+from export.spec import ModelSpec, Precision, Target
 
 _SHARED = ("export.graph", "export.simplify", "export.importing", "export.golden")
 _LOWERING = ("export.lowering", "export.network", "export.samples", "export.accuracy")
@@ -18,11 +18,15 @@ _OF_PRECISION: dict[Precision, tuple[str, ...]] = {
     "fp16": (*_LOWERING, "export.fp16"),
     "int8": (*_LOWERING, "export.int8"),
 }
+_OF_TARGET: dict[Target, tuple[str, ...]] = {
+    "onnx": (),
+    "tensorrt": ("export.tensorrt.network", "export.tensorrt.plan", "export.tensorrt.sizes"),
+}
 _ELSEWHERE = {"agreement", "int8", "default"}
 """Fields of a spec that say nothing about its full precision."""
 
 
-def recipe_digest(spec: ModelSpec, precision: Precision = "fp32") -> str:
+def recipe_digest(spec: ModelSpec, precision: Precision = "fp32", target: Target = "onnx") -> str:
     """Return the SHA-256 of the spec and of the text of the modules that build it; imports none of them."""
     fields = dataclasses.asdict(spec)
     if precision == "fp32":
@@ -30,7 +34,7 @@ def recipe_digest(spec: ModelSpec, precision: Precision = "fp32") -> str:
     else:
         del fields["default"]
     digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode())
-    for module in sorted({spec.builder, *spec.recipe, *_SHARED, *_OF_PRECISION[precision]}):
+    for module in sorted({spec.builder, *spec.recipe, *_SHARED, *_OF_PRECISION[precision], *_OF_TARGET[target]}):
         found = find_spec(module)
         if found is None or found.origin is None:
             raise BuildError(f"{spec.name}: no module {module!r}")

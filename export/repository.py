@@ -20,12 +20,23 @@ INT8_PARAMETERS = {"session.x64quantprecision": "1"}
 
 
 def config_text(spec: ModelSpec) -> str:
-    """Return config.pbtxt for a spec.
+    """Return config.pbtxt for a spec."""
+    return text_of(config_message(spec))
+
+
+def text_of(config: Any) -> str:
+    """Return a ModelConfig as config.pbtxt has it."""
+    from google.protobuf import text_format
+
+    return str(text_format.MessageToString(config))
+
+
+def config_message(spec: ModelSpec) -> Any:
+    """Return Triton's ModelConfig for a spec.
 
     There is no dynamic batching: requests come as full as their frames allow, and merging them would only make some wait for others.
     The version is named, so that a further one in the folder is not served before somebody says so.
     """
-    from google.protobuf import text_format
     from tritonclient.grpc import model_config_pb2
 
     config = model_config_pb2.ModelConfig(name=spec.name, backend="onnxruntime", max_batch_size=spec.max_batch_size)
@@ -42,7 +53,15 @@ def config_text(spec: ModelSpec) -> str:
     free = any(-1 in tensor.dims for tensor in spec.inputs)
     for key, value in (PARAMETERS | (FREE_SIZES if free else {}) | (INT8_PARAMETERS if spec.int8 else {})).items():
         config.parameters[key].string_value = value
-    return str(text_format.MessageToString(config))
+    return config
+
+
+def on_gpu(config: Any, count: int) -> None:
+    """Have a ModelConfig's instances run on a GPU: `count` on each that Triton sees."""
+    from tritonclient.grpc import model_config_pb2
+
+    del config.instance_group[:]
+    config.instance_group.add(count=count, kind=model_config_pb2.ModelInstanceGroup.KIND_GPU)
 
 
 def served(spec: ModelSpec) -> int:
@@ -69,7 +88,7 @@ def write_config(repository: Path, spec: ModelSpec) -> None:
     """Write model_repository/NAME/config.pbtxt."""
     folder = repository / spec.name
     folder.mkdir(parents=True, exist_ok=True)
-    _write_if_changed(folder / CONFIG_FILE, config_text(spec))
+    write_if_changed(folder / CONFIG_FILE, config_text(spec))
 
 
 def write_labels(repository: Path, spec: ModelSpec, labels: tuple[str, ...]) -> None:
@@ -79,7 +98,7 @@ def write_labels(repository: Path, spec: ModelSpec, labels: tuple[str, ...]) -> 
         raise ValueError(f"{spec.name}: labels must be non-empty single lines, got {broken[:5]}")
     folder = repository / spec.name
     folder.mkdir(parents=True, exist_ok=True)
-    _write_if_changed(folder / LABELS_FILE, _lines(labels))
+    write_if_changed(folder / LABELS_FILE, _lines(labels))
 
 
 def has_other_labels(repository: Path, spec: ModelSpec, labels: tuple[str, ...]) -> bool:
@@ -92,6 +111,7 @@ def _lines(labels: tuple[str, ...]) -> str:
     return "".join(label + "\n" for label in labels)
 
 
-def _write_if_changed(path: Path, text: str) -> None:
+def write_if_changed(path: Path, text: str) -> None:
+    """Write a text file, and leave one that holds that text alone."""
     if not path.exists() or path.read_bytes() != text.encode():
         path.write_bytes(text.encode())

@@ -18,8 +18,8 @@ DataType = Literal["UINT8", "INT32", "FP32"]
 Precision = Literal["fp32", "fp16", "int8"]
 Measure = Literal["classes", "scores", "boxes", "map", "text", "cuts", "vector"]
 """What kind of answer a model gives, and so how two are compared; see `export.accuracy`."""
-Target = Literal["onnx"]
-"""What a server reads: an ONNX file."""
+Target = Literal["onnx", "tensorrt"]
+"""What a server reads: an ONNX file, or TensorRT engines that were built of it."""
 Files = Mapping[str, Path]
 """Unpacked source folders by package name."""
 Evaluate = Callable[["NDArray[Any]"], "dict[str, NDArray[Any]]"]

@@ -29,6 +29,10 @@ class Variant:
     def __post_init__(self) -> None:
         if self.precision == "int8" and self.spec.int8 is None:
             raise NotOffered(f"{self.spec.name} is not offered in int8; ops/performance.md says why")
+        if self.precision == "int8" and self.target == "tensorrt":
+            raise NotOffered(
+                f"{self.spec.name}: int8 is for CPUs, whose unsigned bytes TensorRT does not take; fp16 is for GPUs"
+            )
 
     @property
     def declared(self) -> int | None:
@@ -42,7 +46,7 @@ class Variant:
     @property
     def recipe(self) -> str:
         """SHA-256 of everything that decides the folder's content; see `export.recipe` for our part of it."""
-        recipe = recipe_digest(self.spec, self.precision)
+        recipe = recipe_digest(self.spec, self.precision, self.target)
         if self == Variant(self.spec):
             return recipe
         own = self.weights.digests if self.weights else ()

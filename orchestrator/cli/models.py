@@ -33,7 +33,9 @@ def list_models(repository: Repository = None, server: rollouts.Server = None, a
 def export_models(
     names: Names = None,
     precision: Annotated[str | None, typer.Option(help="fp32, fp16 or int8; other than what is declared.")] = None,
-    target: Annotated[str | None, typer.Option(help="What a server reads: onnx.")] = None,
+    target: Annotated[
+        str | None, typer.Option(help="What a server reads: onnx, or tensorrt (on the GPU that is to run it).")
+    ] = None,
     weights: Annotated[Path | None, typer.Option(help="A folder of own weights, for one model.")] = None,
     licence: Annotated[str | None, typer.Option(help="Of the own weights, as an SPDX expression.")] = None,
     repository: Repository = None,
@@ -49,6 +51,19 @@ def export_models(
 def verify_models(names: Names = None, repository: Repository = None) -> None:
     """Check digests and golden answers of every version, and measure the models against their source frameworks again."""
     _export("verify", repository, "--", *(names or []))
+
+
+@app.command("configs")
+def write_configs(
+    names: Names = None,
+    architecture: Annotated[
+        str | None, typer.Option(help="Also configs/engine.pbtxt, for GPUs of this architecture (9.0 or sm90).")
+    ] = None,
+    repository: Repository = None,
+) -> None:
+    """Write the models' configs, without building any: for the CPU, and for NVIDIA's container on a GPU."""
+    options = [] if architecture is None else ["--architecture", architecture]
+    _export("configs", repository, *options, "--", *(names or []))
 
 
 @app.command("sbom")

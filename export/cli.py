@@ -1,4 +1,4 @@
-"""``python -m export list|export|verify``: the command line over `export.commands`."""
+"""``python -m export list|export|verify|clips``: the command line over `export.commands`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from export import commands
+from export.clips import golden_clips
 from export.errors import ExportError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Export models into the model repository.")
@@ -60,6 +61,16 @@ def verify_(names: Names = None, repository: Repository = commands.DEFAULT_REPOS
                 str(parity.frames),
             )
     Console().print(table)
+
+
+@app.command("clips")
+def clips_() -> None:
+    """Print the paths of the golden clips, one a line; they are fetched on first use."""
+    try:
+        found = golden_clips()
+    except ExportError as error:
+        raise _failed(error) from error
+    typer.echo("\n".join(map(str, found)))
 
 
 def _failed(error: ExportError) -> typer.Exit:

@@ -10,11 +10,13 @@ from typing import Annotated
 
 import typer
 
+from orchestrator.cli.compare import compare
 from orchestrator.cli.serve import settings_with
 from orchestrator.errors import SetupError
 
-app = typer.Typer(no_args_is_help=True, help="Show, export and verify the models.")
+app = typer.Typer(no_args_is_help=True, help="Show, export, verify and compare the models.")
 Repository = Annotated[Path | None, typer.Option(help="The model repository.")]
+app.command("compare")(compare)
 Names = Annotated[list[str] | None, typer.Argument(help="Model names; all when none is given.")]
 
 

@@ -55,7 +55,8 @@ def differences(pair: Both) -> Iterator[Difference]:
             continue
         size, mine, theirs = moved(a.ranking, b.ranking), _names(a.ranking), _names(b.ranking)
         if size >= LEAST or mine[:1] != theirs[:1]:
-            words = "another best label" if mine[:1] != theirs[:1] else f"{size:.0%} of the score moves"
+            led = f"{_best(mine)} becomes {_best(theirs)}"
+            words = led if mine[:1] != theirs[:1] else f"{size:.0%} of the score moves"
             sides = (_side(a.ranking, theirs), _side(b.ranking, mine))
             yield Difference("labels", pair.clip, a.frame, size, words, *sides)
 
@@ -68,6 +69,10 @@ def moved(a: Ranking, b: Ranking) -> float:
 
 def _names(ranking: Ranking) -> list[str]:
     return [label for label, _ in ranking[:TOP]]
+
+
+def _best(names: Sequence[str]) -> str:
+    return names[0].partition(",")[0] if names else "nothing"
 
 
 def _is_any(label: str, wanted: Sequence[str]) -> bool:

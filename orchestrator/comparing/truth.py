@@ -1,20 +1,6 @@
-"""Labelled sets: a folder of clips, and beside each clip ``NAME.EXT.truth.json`` with what is known of it.
+"""Labelled sets: a folder of clips, and beside each ``CLIP`` a file ``CLIP.truth.json`` with what is known of it (``ops/comparing.md``).
 
-    {
-      "frames": 602,                                            how many the clip has: another clip of this name is refused
-      "cuts": [50, 80],                                         first frames of shots, all of them; 0 is none
-      "dissolves": [[114, 126]],                                frames that mix two shots: all of them; a cut in one is right
-      "text": [{"text": "EXIT", "span": [0, 50]}],              lines, and the frames that show them
-      "objects": {"person": {
-          "present": [[80, 92]],                                every frame shows at least one
-          "absent": [[0, 50]],                                  no frame shows any
-          "boxes": [{"span": [80, 82], "boxes": [[0.1, 0.2, 0.4, 0.9]]}]}},     all of them in each of the frames; moving ones: short spans
-      "faces": [{"span": [253, 373], "count": 1}],              how many every frame shows
-      "labels": [{"span": [489, 544], "any": ["mountain bike"]}],   a class that fits the whole picture (any of its synonyms)
-      "moderation": [{"span": [0, 602], "unsafe": false}]
-    }
-
-Every key may be left out: then nothing is promised, and nothing judged. Spans are half-open, boxes are 0..1 of the picture.
+Every key may be left out: then nothing is promised, and nothing judged.
 """
 
 from __future__ import annotations
@@ -95,7 +81,8 @@ class TrueSafety(_Known):
 
 
 class Truth(_Known):
-    """What is known of a clip."""
+    """What is known of a clip. ``cuts`` and ``dissolves`` are all there are (first frames of shots; frames that mix two), ``frames`` is how
+    many the clip has."""
 
     frames: int | None = Field(default=None, gt=0)
     cuts: tuple[Annotated[int, Field(gt=0)], ...] | None = None

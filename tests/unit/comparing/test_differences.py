@@ -86,7 +86,7 @@ def test_labels_that_move_or_lead() -> None:
     (moved,) = found(made.ranked(x=0.5, y=0.3), made.ranked(x=0.7, y=0.3))
     assert (moved.size, moved.words) == (pytest.approx(0.1), "10% of the score moves")
     (led,) = found(made.ranked(x=0.31, y=0.3), made.ranked(y=0.31, x=0.3))
-    assert led.words == "another best label"
+    assert led.words == "x becomes y"
     assert [bar.alone for bar in led.a.bars] == [False, False]
     (foreign,) = found(made.ranked(x=0.5), made.ranked(z=0.5))
     assert [bar.alone for bar in foreign.a.bars] == [True]

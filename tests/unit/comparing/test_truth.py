@@ -71,6 +71,13 @@ def test_a_truth_without_its_clip_and_a_folder_without_truth_are_refused(tmp_pat
         read_folder(tmp_path)
 
 
+def test_the_example_in_the_notes_is_one() -> None:
+    notes = (Path(__file__).parents[3] / "ops" / "comparing.md").read_text(encoding="utf-8")
+    example = notes[notes.index("    {\n") : notes.index("    }\n") + 6]
+    truth = Truth.model_validate_json(example)
+    assert truth.model_fields_set == set(Truth.model_fields), "every key is shown"
+
+
 def test_the_composite_is_a_labelled_set(composite: Film) -> None:
     truth = truth_of(composite.truth)
     assert (truth.frames, truth.cuts) == (602, composite.truth.cuts)

@@ -1,4 +1,4 @@
-"""``python -m export list|export|verify|sbom|precisions``: the command line over `export.commands`."""
+"""``python -m export list|export|verify|sbom|precisions|clips``: the command line over `export.commands`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from export import commands, registry
+from export.clips import golden_clips
 from export.errors import ExportError
 from export.spec import Precision, Target
 
@@ -115,6 +116,16 @@ def precisions_(names: Names = None) -> None:
         typer.echo(table([row for spec in registry.specs(names or ()) for row in measured(spec)]))
     except ExportError as error:
         raise _failed(error) from error
+
+
+@app.command("clips")
+def clips_() -> None:
+    """Print the paths of the golden clips, one a line; they are fetched on first use."""
+    try:
+        found = golden_clips()
+    except ExportError as error:
+        raise _failed(error) from error
+    typer.echo("\n".join(map(str, found)))
 
 
 def _failed(error: ExportError) -> typer.Exit:

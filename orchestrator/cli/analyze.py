@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -16,10 +15,8 @@ import typer
 from orchestrator.api import messages as pb
 from orchestrator.api.client import AnalysisOptions, ReelsiftClient, connect
 from orchestrator.cli import exits, following, jobs, logs, loop
-from orchestrator.cli.serve import settings_with
+from orchestrator.cli.inside import inside
 from orchestrator.cli.servers import JsonOption, LabelOption, TenantOption, labels_of
-
-DRAIN_SECONDS = 5.0  # an analysis that has answered may still be putting its things away
 
 
 def analyze(
@@ -138,31 +135,5 @@ class _Job:
             async with connect(self.server) as client:
                 yield client
             return
-        async with _inside(self.here, self.source.resolve().parent) as address, connect(address) as client:
+        async with inside(self.here, [self.source.resolve().parent]) as address, connect(address) as client:
             yield client
-
-
-@asynccontextmanager
-async def _inside(given: Mapping[str, object], root: Path) -> AsyncIterator[str]:
-    """The whole service in this process, reachable through a private socket alone, with a memory that ends with it."""
-    from orchestrator.app import running_app
-
-    with tempfile.TemporaryDirectory(prefix="reelsift-") as folder:
-        settings = settings_with(
-            {
-                **given,
-                "listen": f"unix:{folder}/api",
-                "roots": (root,),
-                "http_listen": "",
-                "embed_text": False,
-                "data_dir": Path(folder) / "data",
-                "spool_dir": Path(folder) / "uploads",
-                "database": "",
-                "blobs": "",
-                "disk_low_bytes": 16 << 20,  # a temporary folder may be small, and so is what goes there
-                "disk_high_bytes": 32 << 20,
-                "drain_seconds": DRAIN_SECONDS,
-            }
-        )
-        async with running_app(settings) as address:
-            yield address

@@ -11,11 +11,12 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli import rollouts
+from orchestrator.cli.compare import compare
 from orchestrator.cli.serve import settings_with
 from orchestrator.cli.servers import JsonOption
 from orchestrator.errors import SetupError
 
-app = typer.Typer(no_args_is_help=True, help="Show, export and verify the models, and roll new versions out.")
+app = typer.Typer(no_args_is_help=True, help="Show, export, verify and compare the models, and roll new versions out.")
 Repository = Annotated[Path | None, typer.Option(help="The model repository.")]
 Names = Annotated[list[str] | None, typer.Argument(help="Model names; all when none is given.")]
 
@@ -72,6 +73,7 @@ def models_sbom(names: Names = None, repository: Repository = None) -> None:
     _export("sbom", repository, "--", *(names or []))
 
 
+app.command()(compare)
 for step in (
     rollouts.stage,
     rollouts.shadow,

@@ -9,23 +9,15 @@ import base64
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from orchestrator import __version__
 from orchestrator.api import messages as pb
 from orchestrator.cli import describe
+from orchestrator.cli.page import ENVIRONMENT
 from orchestrator.cli.report_lanes import lanes, percent, shade
+from orchestrator.core.boxes import clamped
 
 NEAR_NS = 300_000_000  # a box drawn over a thumbnail was seen at most so far from it
 TOP_LABELS = 6
-
-_ENVIRONMENT = Environment(
-    loader=PackageLoader("orchestrator.cli"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +63,7 @@ def render(responses: Sequence[pb.AnalyzeResponse], title: str) -> str:
     segments = [r.segment for r in responses if r.HasField("segment")]
     end_ns = max((segment.interval.end_ns for segment in segments), default=0)
     times = [response.create_time.ToDatetime() for response in responses if response.HasField("create_time")]
-    return _ENVIRONMENT.get_template("report.html.j2").render(
+    return ENVIRONMENT.get_template("report.html.j2").render(
         title=describe.printable(title),
         analysis_id=responses[0].analysis_id if responses else "",
         made=f"{times[-1]:%Y-%m-%d %H:%M} UTC" if times else "",
@@ -180,8 +172,7 @@ def _faces(card: Card, faces: pb.Faces, picture_ns: int | None) -> None:
 
 
 def _mark(box: pb.Box, caption: str, colour: str, kind: str) -> Mark:
-    left, top = max(0.0, min(1.0, box.left)), max(0.0, min(1.0, box.top))
-    right, bottom = max(left, min(1.0, box.right)), max(top, min(1.0, box.bottom))
+    left, top, right, bottom = clamped((box.left, box.top, box.right, box.bottom))
     return Mark(100 * left, 100 * top, 100 * (right - left), 100 * (bottom - top), caption, colour, kind)
 
 

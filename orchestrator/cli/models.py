@@ -14,6 +14,7 @@ from orchestrator.cli import rollouts
 from orchestrator.cli.compare import compare
 from orchestrator.cli.serve import settings_with
 from orchestrator.cli.servers import JsonOption
+from orchestrator.cli.tune import tune
 from orchestrator.errors import SetupError
 
 app = typer.Typer(no_args_is_help=True, help="Show, export, verify and compare the models, and roll new versions out.")
@@ -74,6 +75,7 @@ def models_sbom(names: Names = None, repository: Repository = None) -> None:
 
 
 app.command()(compare)
+app.command()(tune)
 for step in (
     rollouts.stage,
     rollouts.shadow,

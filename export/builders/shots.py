@@ -32,7 +32,7 @@ from export.specs.shots import WEIGHTS
 
 METHOD = "the package's own torch module with its weights; windows of two clips with cuts, of seeded noise, of black"
 HEIGHT, WIDTH = 27, 48
-_WINDOWS = (100, 150)
+_WINDOWS = (75, 100, 125, 150)
 """Lengths that parity is measured on: as published, and of what two windows in a row decide."""
 LOOKUP = 101
 _BINS_PER_COLOUR = 8

@@ -34,8 +34,8 @@ class Size:
 
 
 FREE = {
-    "shots": Size((100, 150), 150),
-    # Frames of a window: what decides 50 of them, or 100.
+    "shots": Size((75, 100, 125, 150), 75),
+    # Frames of a window: what decides 25 of them, up to 100.
     "text_recognition": Size((160, 320, 640, 960), 320),
     # Pixels of a straightened line's width.
     "text_embedding": Size(LENGTHS, LENGTHS[1]),

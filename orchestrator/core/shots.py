@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from orchestrator.core.segmenting import Boundary
 
 CORE = 50  # frames that a window decides
+STEP = 25  # frames in doubt come in multiples of so many: a GPU prepares for each length of a window
 LEAD = 25  # further frames that it shows at each end
 LAG = 24  # frames over which a gradual transition shows itself
 NEARBY = 8  # frames on each side that tell how much motion is usual
@@ -40,6 +41,10 @@ class Verdict:
 
     cuts: Cuts = ()
     doubt: tuple[int, int] | None = None
+
+    def without(self, start: int, end: int) -> Verdict:
+        """The same, but for frames ``[start, end)``, which are in doubt now."""
+        return Verdict(tuple(cut for cut in self.cuts if not start < cut <= end), (start, end))
 
     def moved(self, frames: int) -> Verdict:
         """The same, ``frames`` later."""
@@ -90,8 +95,7 @@ class Gate:
         reached = [(start, end) for start, end in reached if start < end]
         if not reached:
             return Verdict(tuple(sorted(plain)))
-        doubt = min(start for start, _ in reached), max(end for _, end in reached)
-        return Verdict(tuple(cut for cut in sorted(plain) if not doubt[0] < cut <= doubt[1]), doubt)
+        return Verdict(tuple(sorted(plain))).without(min(start for start, _ in reached), max(end for _, end in reached))
 
     def _is_plain(self, cut: int, frames: Frames, steps: Steps, usual: Steps, found: NDArray[np.int64]) -> bool:
         step = steps[cut - 1]
@@ -156,14 +160,22 @@ class Window:
         start, end = max(0, self.core_start - LAG // 2), min(frames, self.core_end + LAG // 2 + 1)
         return start, end, slice(self.core_start - start, self.core_end - start)
 
+    def rounded(self) -> Window:
+        """The same, with further frames of its core in doubt until they are a multiple of ``STEP``."""
+        if self.verdict.doubt is None:
+            return self
+        start, end = self.verdict.doubt
+        frames = -(-(end - start) // STEP) * STEP
+        end = min(start + frames, self.core_end)
+        return replace(self, verdict=self.verdict.without(end - frames, end))
+
     def joined(self, other: Window) -> Window:
         """One window for both; ``other`` is the next one, and both are in doubt."""
         first, second = self.verdict, other.verdict
         assert first.doubt is not None
         assert second.doubt is not None
-        doubt = first.doubt[0], second.doubt[1]
-        cuts = tuple(cut for cut in (*first.cuts, *second.cuts) if not doubt[0] < cut <= doubt[1])
-        return Window(self.core_start, other.core_end, Verdict(cuts, doubt))
+        verdict = Verdict((*first.cuts, *second.cuts)).without(first.doubt[0], second.doubt[1])
+        return Window(self.core_start, other.core_end, verdict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,8 +215,8 @@ class Block:
         judged = [replace(core, verdict=judge(core)) for core in self.cores if core.core_start < frames]
         match [window.verdict.doubt for window in judged]:
             case [(_, end), (start, _)] if start - end < 2 * LEAD:
-                return [judged[0].joined(judged[1])]
-        return judged
+                judged = [judged[0].joined(judged[1])]
+        return [window.rounded() for window in judged]
 
 
 class CutFinder:

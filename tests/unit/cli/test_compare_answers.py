@@ -80,7 +80,7 @@ def test_a_version_without_a_manifest_has_no_facts(tmp_path: Path) -> None:
     assert Version.read(tmp_path, "labels", 1) == Version("labels", 1, "", {})
     real = Version.read(Settings().model_repository, "labels", 1)
     assert len(real.digest) == 64
-    assert real.line.startswith("Apache-2.0 · made 20")
+    assert real.line.startswith("fp32 · onnx · Apache-2.0 · made 20")
 
 
 @pytest.mark.parametrize(

@@ -47,11 +47,21 @@ def test_neighbours_share_a_window_only_where_that_shows_fewer_frames(start, sha
     def some(core):
         return Verdict((), (55, 70) if core.core_start == 50 else (start, 150) if core.core_start == 100 else None)
 
-    found = [window for window in windows(260, some) if window.verdict.doubt]
-    shown = [w.shown(260).tolist() for w in found]
-    apart = [list(range(30, 95)), list(range(start - 25, 175))]
-    assert shown == ([list(range(30, 175))] if shared else apart)
+    shown = [w.shown(260).tolist() for w in windows(260, some) if w.verdict.doubt]
+    second = 100 if start == 100 else 125 if start >= 125 else 100  # whole steps
+    apart = [list(range(30, 105)), list(range(second - 25, 175))]
+    assert shown == ([list(range(25, 175))] if shared else apart)
     assert len(shown[0]) <= sum(len(frames) for frames in apart)
+
+
+@pytest.mark.parametrize(
+    ("doubt", "rounded"),
+    [((60, 84), (60, 85)), ((50, 51), (50, 75)), ((80, 90), (75, 100)), ((60, 90), (50, 100)), ((50, 100), (50, 100))],
+)
+def test_doubt_comes_in_whole_steps_within_the_core(doubt, rounded):
+    found = Window(50, 100, Verdict((52, 95), doubt)).rounded().verdict
+    assert found.doubt == rounded
+    assert found.cuts == tuple(cut for cut in (52, 95) if not rounded[0] < cut <= rounded[1])
 
 
 @given(st.integers(1, 400), st.dictionaries(st.integers(0, 8), st.tuples(st.integers(0, 49), st.integers(1, 50))))

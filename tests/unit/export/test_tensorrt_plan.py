@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 
 import pytest
 from google.protobuf import text_format
@@ -36,11 +37,15 @@ def planned(name: str = "labels", precision: str = "fp32") -> EnginePlan:
 def lengths_of_windows(frames: int) -> set[int]:
     """How many thumbnails the shot model is shown for a media of so many frames, whatever the gate says of each core."""
     found: set[int] = set()
-    for asks in itertools.product([True, False], repeat=4):
-        answers, block = itertools.cycle(asks), shots.Block(0)
+    for parts in itertools.product([None, (0, 1), (25, 50), (10, 36)], repeat=4):
+        answers, block = itertools.cycle(parts), shots.Block(0)
+
+        def verdict(core: shots.Window, answers: Iterator[tuple[int, int] | None] = answers) -> shots.Verdict:
+            part = next(answers)
+            return shots.Verdict((), part and (core.core_start + part[0], core.core_start + part[1]))
+
         while block.ready(frames, finished=True):
-            judged = block.windows(frames, lambda _: None if next(answers) else ())  # noqa: B023
-            found |= {len(window.indices(frames)) for window, cuts in judged if cuts is None}
+            found |= {len(window.shown(frames)) for window in block.windows(frames, verdict) if window.verdict.doubt}
             block = block.next
     return found
 

@@ -163,6 +163,9 @@ class TritonModels:
                 self._leaving.add(name)
         self._leaving -= names.keys()
         await self._let_go()
+        self._supervisor.want(list(names))
+        if not self._supervisor.serving:
+            raise InferenceUnavailable("Triton is away; what is wanted is loaded once it is back")
         found = await asyncio.gather(*(self._load(name) for name in names), return_exceptions=True)
         for version_of, hit in zip(names.values(), found, strict=True):
             if isinstance(hit, BaseException):

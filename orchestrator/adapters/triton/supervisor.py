@@ -110,14 +110,18 @@ class Supervisor:
         for model in self._models.values():
             model.settle(Phase.FAILED)
 
-    async def ready(self, models: Sequence[str]) -> None:
-        """Load ``models``, the first named first, and wait until they answer. Raises ``InferenceUnavailable``."""
+    def want(self, models: Sequence[str]) -> None:
+        """Load ``models``, the first named first: now, or as soon as a server answers."""
         for name in models:
             model = self._models.setdefault(name, Model(name))
             if model.phase in (Phase.UNLOADED, Phase.FAILED) and not self._stopping:
                 model.unsettle(Phase.LOADING)
                 if self._connection is not None and self.serving:
                     self._spawn(self._load(model, self._connection))
+
+    async def ready(self, models: Sequence[str]) -> None:
+        """Load ``models`` and wait until they answer. Raises ``InferenceUnavailable``."""
+        self.want(models)
         for name in models:
             await self.healed(name)
 
@@ -145,10 +149,12 @@ class Supervisor:
         return model, self._connection
 
     async def drop(self, name: str, *, hung: bool = False) -> None:
-        """Unload ``name``, and want it no more: once it has answered what it has taken, or at once when ``hung``, loading too."""
+        """Unload ``name``, and want it no more: once it has answered what it has taken, or at once when it is ``hung`` or does not
+        answer, loading too."""
         model = self._models.get(name)
         if model is None:
             return
+        hung = hung or model.phase is not Phase.READY
         model.settle(Phase.UNLOADED)
         while not await model.locked(_DROP_POLL_S):
             if hung:

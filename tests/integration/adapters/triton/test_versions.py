@@ -139,6 +139,39 @@ async def test_a_further_version_heals_and_comes_back_like_any(repository: Path,
         assert len(stack.host.stubs("one.2")) == 2
 
 
+async def test_what_is_wanted_while_triton_is_away_is_loaded_once_it_is_back(repository: Path):
+    write_version(repository, 2)
+    async with running(repository, ["one"]) as stack:
+        kill(stack.server.pid)
+        await stack.eventually("triton.server_ended")
+        began = time.monotonic()
+        with pytest.raises(InferenceUnavailable):
+            await stack.models.hold({"one": [1, 2]})
+        assert time.monotonic() - began < 0.5
+        await stack.eventually("triton.model_ready", "one.2")
+        assert await stack.models.hold({"one": [1, 2]}) == {}
+
+
+async def test_a_candidate_that_hangs_while_it_heals_is_let_go_at_once(repository: Path):
+    folder = write_version(repository, 2)
+    async with running(repository, ["one"]) as stack:
+        await steer(stack, CANARY)
+        code = (folder / "model.py").read_text().replace("self.asked, self.kept = 0, []", "time.sleep(60)")
+        (folder / "model.py").write_text(code)
+        sign(folder, "model.py")
+        with stack.inference.pinned("a") as inference:
+            kill(stack.host.stubs("one.2")[0].pid)
+            await stack.eventually("triton.healing", "one.2")
+            asked = asyncio.create_task(inference.infer("one", {"image": PIXELS}))
+            await asyncio.sleep(1.0)
+            began = time.monotonic()
+            await steer(stack, CANARY.rolled_back())
+            with pytest.raises(VersionWithdrawn):
+                await asked
+            assert time.monotonic() - began < 5
+        await stack.right_answer()
+
+
 async def test_an_idle_candidate_that_broke_counts_against_it(repository: Path):
     write_version(repository, 2)
     async with running(repository, ["one"]) as stack:

@@ -177,13 +177,13 @@ class RolloutService:
         """Take a step. A version that is to answer from now on must be loaded already: nobody shall wait for it."""
         self._check_managed()
         before = await self._current(model)
-        after, _ = _legal(change, before)
-        for version in set(after.answering) - {before.stable}:
-            if not self.served.has(model, version):
+        after, version = _legal(change, before)
+        for needed in set(after.answering) - {before.stable}:
+            if not self.served.has(model, needed):
                 await self.load()
-            if not self.served.has(model, version):
-                raise InferenceUnavailable(f"version {version} of {model} cannot be loaded at present", model=model)
-        await self._commit(model, change, action, at=at, who=who, why=why, share=share)
+            if not self.served.has(model, needed):
+                raise InferenceUnavailable(f"version {needed} of {model} cannot be loaded at present", model=model)
+        await self._commit(model, _about(version, change), action, at=at, who=who, why=why, share=share)
         return await self.model(model)
 
     async def _refuse(self, model: str, version: int, hit: Hit, *, who: str, why: str) -> None:
@@ -268,6 +268,18 @@ def _trial(stage: Stage, share: float, version: int) -> Change:
 
 def _leaving(version: int) -> Change:
     return lambda state: (state.rolled_back(version or None), state.leaving(version or None))
+
+
+def _about(version: int, change: Change) -> Change:
+    """``change``, as long as it is about ``version``: another may have come into question since it was asked for."""
+
+    def same(state: Rollout) -> tuple[Rollout, int]:
+        after, found = change(state)
+        if found != version:
+            raise IllegalStep(f"version {version} of {state.model} is in question no more, but version {found}")
+        return after, found
+
+    return same
 
 
 def _rejected(model: str, version: int, hit: Hit) -> VersionRejected:

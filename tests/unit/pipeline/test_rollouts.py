@@ -244,6 +244,26 @@ async def test_of_two_that_are_faster_than_each_other_one_is_refused(
     assert (await other.model("labels")).revision == 1
 
 
+async def test_a_way_back_that_comes_behind_an_automatic_one_goes_no_further(
+    service: RolloutService, store: SqlRollouts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await service.stage("labels", 2, **BY)
+    await service.promote("labels", **BY)
+    await service.stage("labels", 3, **BY)
+    commit = store.step
+
+    async def slow(state: Rollout, step: Step) -> bool:
+        monkeypatch.undo()
+        await service.turn_away("labels", 3, WRONG)  # a rail is faster
+        return await commit(state, step)
+
+    monkeypatch.setattr(store, "step", slow)
+    with pytest.raises(RolloutStepRefused, match="version 3 of labels is in question no more, but version 2"):
+        await service.rollback("labels", **BY)
+    state = (await store.rollouts())["labels"]
+    assert (state.stable, state.candidate, state.previous) == (2, None, 1)
+
+
 async def test_steps_at_once_are_all_told_in_one_order(service: RolloutService, store: SqlRollouts) -> None:
     await service.stage("labels", 2, **BY)
     shares = [number / 20 for number in range(1, 21)]

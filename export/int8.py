@@ -29,6 +29,9 @@ def quantised(model: onnx.ModelProto, calibration: Sequence[NDArray[Any]], how: 
         raise BuildError(f"{model.graph.name}: no node is left to quantise")
     with tempfile.TemporaryDirectory(prefix="reelsift-int8-") as folder:
         path, result = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
+        onnx.helper.set_model_props(
+            named, {"onnx.quant.pre_process": "onnxruntime.quant"}
+        )  # else it advises to simplify
         onnx.save(named, path)
         quantize_static(
             path,
@@ -43,6 +46,7 @@ def quantised(model: onnx.ModelProto, calibration: Sequence[NDArray[Any]], how: 
             calibrate_method=CalibrationMethod[how.ranges],
         )
         made = onnx.load(result)
+    del made.metadata_props[:]
     made.graph.name, made.ir_version = model.graph.name, model.ir_version
     onnx.checker.check_model(made)
     return made

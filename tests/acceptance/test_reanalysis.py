@@ -16,6 +16,7 @@ from orchestrator.settings import Settings
 from tests.acceptance.answers import Answer, annotation, collect
 from tests.acceptance.server import Server
 from tests.media.composite import REEL, build
+from tests.support.served import served
 
 ANALYZERS = ("shots", "keyframe", "labels", "moderation")
 CHANGED = "moderation"
@@ -60,7 +61,7 @@ async def test_only_what_a_changed_model_answers_is_computed_again(
     clip = tmp_path / "short.mp4"
     build(clip, REEL[5:7])
     first = await analysed(own, clip)
-    digest = upgrade(repository / CHANGED / "1")
+    digest = upgrade(served(repository, CHANGED))
     own.crash()  # a new server over the same store; its counters begin at nothing
     second = await analysed(own, clip)
     (started,) = (each.started for each in second.responses if each.HasField("started"))

@@ -25,6 +25,7 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoRef
 from orchestrator.settings import Settings
 from tests.benchmarks.footage import RATE, wanted
 from tests.media.clips import Picture
+from tests.support.served import served
 
 SIZE = 224
 BATCH = 8
@@ -59,7 +60,7 @@ def session(threads: int = 1) -> ort.InferenceSession:
     """The model ``labels`` (0 threads: ONNX Runtime's default)."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = threads
-    model = Settings().model_repository / "labels" / "1" / "model.onnx"
+    model = served(Settings().model_repository, "labels") / "model.onnx"
     return ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
 
 

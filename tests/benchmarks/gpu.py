@@ -35,6 +35,7 @@ from tests.benchmarks.figures import Figures, at_least
 from tests.benchmarks.page import HEAD, rows, table
 from tests.benchmarks.sparse import delivered
 from tests.media.clips import cache_dir
+from tests.support.served import served
 
 TAP = Tap(View(224, 224), EVERY_FRAME, 8)
 PACKAGES = ("PyNvVideoCodec", "torch", "onnxruntime-gpu", "onnxruntime", "av", "numpy", "tritonclient")
@@ -143,7 +144,7 @@ def _inferred(model: str, side: int) -> float:
     """Pictures per second of the bare model, in batches of 8 that are on the GPU already."""
     import onnxruntime as ort
 
-    file = Settings().model_repository / model / "1" / "model.onnx"
+    file = served(Settings().model_repository, model) / "model.onnx"
     session = ort.InferenceSession(str(file), providers=["CUDAExecutionProvider"])
     if "CUDAExecutionProvider" not in session.get_providers():
         raise RuntimeError("this ONNX Runtime has no CUDA")

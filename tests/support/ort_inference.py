@@ -17,6 +17,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when the library is 
 import onnxruntime as ort
 
 from orchestrator.core.results import ModelVersion
+from tests.support.served import served
 
 
 class OrtInference:
@@ -34,7 +35,7 @@ class OrtInference:
                 await asyncio.to_thread(self._load, model)
 
     def _load(self, model: str) -> None:
-        folder = self._repository / model / "1"
+        folder = served(self._repository, model)
         options = ort.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         self._sessions[model] = ort.InferenceSession(
@@ -46,7 +47,7 @@ class OrtInference:
         return int(self._manifests[model]["max_batch_size"])
 
     def version(self, model: str) -> ModelVersion:
-        return ModelVersion(model, "1", self._manifests[model]["digest"])
+        return ModelVersion(model, str(self._manifests[model]["version"]), self._manifests[model]["digest"])
 
     async def infer(
         self,

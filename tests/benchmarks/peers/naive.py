@@ -14,12 +14,13 @@ import onnxruntime as ort
 
 from orchestrator.settings import Settings
 from tests.benchmarks.peers.common import measured
+from tests.support.served import served
 
 
 def main(clip: str) -> None:
     """Label every frame of ``clip``."""
     model = ort.InferenceSession(
-        str(Settings().model_repository / "labels" / "1" / "model.onnx"), providers=["CPUExecutionProvider"]
+        str(served(Settings().model_repository, "labels") / "model.onnx"), providers=["CPUExecutionProvider"]
     )
     model.run(None, {"frames": np.zeros((8, 224, 224, 3), np.uint8)})
     measured(lambda: label(clip, model))

@@ -23,6 +23,7 @@ from tests.benchmarks.peers import environment
 from tests.benchmarks.peers.common import Ask, Askers, batches, blank, free_ports, measured, serving
 from tests.benchmarks.service import cores
 from tests.media.clips import Picture
+from tests.support.served import served
 
 SERVER = Path(__file__).with_name("pytriton_server.py")
 
@@ -49,7 +50,7 @@ def asker(port: int, stack: ExitStack) -> Ask:
 def main(clip: str) -> None:
     """Serve, warm up, measure, stop."""
     python = environment.python("bench-pytriton")
-    model = Settings().model_repository / "labels" / "1" / "model.onnx"
+    model = served(Settings().model_repository, "labels") / "model.onnx"
     http_port, grpc_port = free_ports(2)
     command = [str(python), str(SERVER), str(model), str(http_port), str(grpc_port)]
     with ExitStack() as stack:

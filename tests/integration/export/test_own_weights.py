@@ -15,7 +15,7 @@ from onnx import numpy_helper
 
 from export import manifest, registry
 from export.commands import export_models, export_variant, variants
-from export.errors import BuildError
+from export.errors import BuildError, ExternalDataError
 from export.fetch import unpack
 from export.spec import ModelSpec
 from export.variant import FIRST_FURTHER
@@ -107,3 +107,22 @@ def test_shards_outside_the_folder_are_refused(tmp_path: Path) -> None:
     (wanted,) = variants(["faces"], weights=tmp_path / "own")
     with pytest.raises(BuildError, match=r"secret\.bin"):
         export_variant(wanted, tmp_path / "models")
+
+
+def test_tensors_outside_the_folder_are_refused(tmp_path: Path) -> None:
+    """An ONNX file may name another as the place of a tensor; the export never opens it."""
+    (spec,) = registry.specs(["text_orientation"])
+    own, (name,) = tmp_path / "own", spec.weights.names
+    own.mkdir()
+    secret = tmp_path / "secret.bin"
+    secret.write_bytes(bytes(1 << 16))
+    model = onnx.load(published(spec) / name)
+    tensor = next(node.attribute[0].t for node in model.graph.node if node.op_type == "Constant")
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value=str(secret))
+    (own / name).write_bytes(model.SerializeToString())
+    (wanted,) = variants(["text_orientation"], weights=own)
+    with pytest.raises(ExternalDataError, match=r"outside of the model's folder.*secret\.bin"):
+        export_variant(wanted, tmp_path / "models")
+    assert list((tmp_path / "models" / "text_orientation").iterdir()) == []

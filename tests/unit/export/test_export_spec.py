@@ -14,7 +14,8 @@ from export.commands import DEFAULT_REPOSITORY
 from export.errors import UnknownModelError
 from export.recipe import recipe_digest
 from export.repository import config_text
-from export.spec import ModelSpec, Source, TensorSpec
+from export.spec import Int8, ModelSpec, Source, TensorSpec
+from export.variant import Variant, declared_by
 
 ROOT = Path(__file__).resolve().parents[3]
 by_model = pytest.mark.parametrize("spec", registry.SPECS, ids=lambda s: s.name)
@@ -46,9 +47,28 @@ def test_unknown_names_are_refused() -> None:
         registry.specs(["nonsense"])
 
 
+def test_the_configuration_names_one_version_and_the_default_decides_which() -> None:
+    (spec,) = registry.specs(["labels"])
+    assert spec.int8 is not None
+    for default, version in (("fp32", spec.version), ("int8", spec.int8.version)):
+        chosen = dataclasses.replace(spec, default=default)
+        assert f"specific {{\n    versions: {version}\n  }}" in config_text(chosen)
+        assert [v.declared for v in declared_by(chosen)] == sorted({spec.version, version})
+
+
+def test_what_is_said_of_int8_leaves_full_precision_as_it_is() -> None:
+    """A floor that is raised, or a default that is flipped, builds no fp32 model anew."""
+    (spec,) = registry.specs(["labels"])
+    other = dataclasses.replace(spec, default="int8", int8=Int8(version=9))
+    assert Variant(other).recipe == Variant(spec).recipe
+    assert Variant(other, "int8").recipe != Variant(spec, "int8").recipe
+    assert Variant(dataclasses.replace(spec, default="int8"), "int8").recipe == Variant(spec, "int8").recipe
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"default": "int8", "int8": None}, "not offered"),
         ({"name": "Shots"}, "snake case"),
         ({"max_batch_size": 0}, "at least 1"),
         ({"outputs": ()}, "at least one"),

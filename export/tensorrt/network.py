@@ -154,8 +154,9 @@ class _Rewriter:
         maker = self._makers.get(name)
         if maker is None or maker.op_type != "ConstantOfShape":
             return None
-        values = (numpy_helper.to_array(attribute.t) for attribute in maker.attribute if attribute.name == "value")
-        filling: np.generic = next(values, np.zeros(1, np.float32)).reshape(())[()]
+        given = (numpy_helper.to_array(attribute.t) for attribute in maker.attribute if attribute.name == "value")
+        values: NDArray[np.generic] = next(given, np.zeros(1, np.float32))
+        filling: np.generic = values.reshape(-1)[0]
         return filling
 
     def _last_size(self, name: str) -> int | None:

@@ -63,7 +63,7 @@ class PictureBatch:
     async def _infer_slot(self, model: str) -> Outputs:
         slot, tap = self.batch.slot, self.batch.tap
         assert slot is not None
-        rows = self.inference.batch(model)
+        rows = min(self.inference.batch(model), tap.batch)
         if tap.batch % rows:
             raise ValueError(f"a tap of {tap.batch} pictures does not divide into requests of {rows} for {model!r}")
         used = [row.row for row in self.rows if row.row is not None]

@@ -9,7 +9,7 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +18,9 @@ from orchestrator.api.client import AnalysisOptions, ReelsiftClient, connect
 from orchestrator.cli import exits, following, jobs, logs, loop
 from orchestrator.cli.serve import settings_with
 from orchestrator.cli.servers import JsonOption, LabelOption, TenantOption, labels_of
+
+if TYPE_CHECKING:
+    from orchestrator.app import InferenceOf
 
 DRAIN_SECONDS = 5.0  # an analysis that has answered may still be putting its things away
 
@@ -138,14 +141,18 @@ class _Job:
             async with connect(self.server) as client:
                 yield client
             return
-        async with _inside(self.here, self.source.resolve().parent) as address, connect(address) as client:
+        async with inside(self.here, self.source.resolve().parent) as address, connect(address) as client:
             yield client
 
 
 @asynccontextmanager
-async def _inside(given: Mapping[str, object], root: Path) -> AsyncIterator[str]:
-    """The whole service in this process, reachable through a private socket alone, with a memory that ends with it."""
-    from orchestrator.app import running_app
+async def inside(
+    given: Mapping[str, object], root: Path, inference_of: InferenceOf | None = None
+) -> AsyncIterator[str]:
+    """The whole service in this process, reachable through a private socket alone, with a memory that ends with it; ``inference_of``
+    in place of its own Triton.
+    """
+    from orchestrator.app import running_app, running_inference
 
     with tempfile.TemporaryDirectory(prefix="reelsift-") as folder:
         settings = settings_with(
@@ -164,5 +171,5 @@ async def _inside(given: Mapping[str, object], root: Path) -> AsyncIterator[str]
                 "drain_seconds": DRAIN_SECONDS,
             }
         )
-        async with running_app(settings) as address:
+        async with running_app(settings, inference_of or running_inference) as address:
             yield address

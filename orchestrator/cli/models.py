@@ -11,11 +11,14 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.serve import settings_with
+from orchestrator.cli.tune import tune
 from orchestrator.errors import SetupError
 
 app = typer.Typer(no_args_is_help=True, help="Show, export and verify the models.")
 Repository = Annotated[Path | None, typer.Option(help="The model repository.")]
 Names = Annotated[list[str] | None, typer.Argument(help="Model names; all when none is given.")]
+
+app.command("tune")(tune)
 
 
 @app.command("list")

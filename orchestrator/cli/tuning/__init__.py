@@ -1,0 +1,1 @@
+"""``reelsift models tune``: services with one config each, measured against each other."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 
 MARGIN = 0.01  # part of a rate, or of CPU a frame, below which a difference is no reason to change anything
+NOISY = 0.03  # a margin beyond which rates that look equal are not known to be
 MEMORY_MARGIN = 0.05
 CHANCE = 0.05  # of so many rounds of two equals to agree
 FEWEST = 2  # rounds, before a contender is given up as hopeless
@@ -157,7 +158,7 @@ class Verdict(Enum):
 @dataclass(slots=True)
 class Duel:
     """The rounds of a contender against the champion. ``rounds``: how many are asked for; ``margin``: see ``standing``; ``to_the_end``:
-    even where it looks hopeless.
+    all of them and no more, whatever they say.
     """
 
     rounds: int = 5
@@ -193,19 +194,21 @@ class Duel:
     def over(self) -> bool:
         """Whether no further round is needed: it is hopeless, all rounds asked for were run, or even further ones leave doubt."""
         done = len(self.runs)
-        if done < self.rounds:
-            return self._hopeless
+        if done < self.rounds or self.to_the_end:
+            return self._hopeless or done >= self.rounds
         unclear = standing(self.rates, self.margin) is Standing.UNCLEAR
         return done >= self.rounds + FURTHER * (unclear and statistics.median(self.rates) > 1)
 
     @property
     def verdict(self) -> Verdict:
-        """Frames/s decide; among equals CPU a frame, then memory. In doubt the champion stays."""
+        """Frames/s decide; among equals, where this machine can tell them, CPU a frame, then memory. In doubt the champion stays."""
         rate = standing(self.rates, self.margin)
         if self._hopeless or rate is Standing.WORSE:
             return Verdict.SLOWER
         if rate is not Standing.EVEN:
             return Verdict.FASTER if rate is Standing.BETTER else Verdict.KEPT
+        if self.margin > NOISY:
+            return Verdict.KEPT
         cpu = standing([1 / ratio for ratio in self.cpus], self.margin)
         if cpu is not Standing.EVEN:
             return Verdict.CHEAPER if cpu is Standing.BETTER else Verdict.KEPT

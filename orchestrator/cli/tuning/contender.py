@@ -15,7 +15,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,11 +111,28 @@ async def contend(repository: Path, profiles: Path, clip: Path, model: str) -> N
         await witness.ready([model])
         lines = asyncio.StreamReader()
         await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
-        _say({})
-        while line := await lines.readline():
-            asked = json.loads(line)
-            await _settle()
-            _say(await _run(address, clip, asked["profile"], asked["repeats"], witness.account))
+        orders: asyncio.Queue[bytes] = asyncio.Queue()
+        listening = asyncio.create_task(_listen(lines, orders))
+        working = asyncio.create_task(_work(address, clip, orders, witness.account))
+        # When stdin ends nobody waits for what runs.
+        await asyncio.wait((listening, working), return_when=asyncio.FIRST_COMPLETED)
+        for task in (listening, working):
+            task.cancel()
+        with suppress(asyncio.CancelledError):
+            await working
+
+
+async def _listen(lines: asyncio.StreamReader, orders: asyncio.Queue[bytes]) -> None:
+    while line := await lines.readline():
+        orders.put_nowait(line)
+
+
+async def _work(address: str, clip: Path, orders: asyncio.Queue[bytes], account: Account) -> None:
+    _say({})
+    while True:
+        asked = json.loads(await orders.get())
+        await _settle()
+        _say(await _run(address, clip, asked["profile"], asked["repeats"], account))
 
 
 async def _run(address: str, clip: Path, profile: str, repeats: int, account: Account) -> dict[str, object]:
@@ -124,7 +141,7 @@ async def _run(address: str, clip: Path, profile: str, repeats: int, account: Ac
         wall, cpu = time.perf_counter(), _cpu()
         for _ in range(repeats):
             seen: dict[str, int] = defaultdict(int)
-            options = AnalysisOptions(profile=profile, ignore_known=True)
+            options = AnalysisOptions(profile=profile, ignore_known=True, cancel_on_disconnect=True)
             async for response in client.analyze_path(str(clip), options):
                 for annotation in response.segment.annotations:
                     seen[annotation.analyzer] += annotation.frames_analyzed

@@ -6,6 +6,7 @@ import asyncio
 import json
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 
 from orchestrator.adapters.triton import tunable
 from orchestrator.cli.tuning import load
-from orchestrator.cli.tuning.bench import Bench, Contender, Told
+from orchestrator.cli.tuning.bench import STOP_S, Bench, Contender, Told
 from orchestrator.core.tuning import Setting
 from orchestrator.errors import InferenceUnavailable
 from orchestrator.settings import Settings
@@ -79,6 +80,19 @@ async def test_a_run_says_what_it_took(composite: Film, tmp_path: Path):
     assert twice.run.cpu > 1.5 * once.run.cpu
     assert once.run.cpu > once.run.frames * 0.005  # the model alone, in its own process below Triton
     assert once.run.memory > 200 << 20
+
+
+async def test_a_contender_ends_with_whoever_started_it_even_amidst_a_run(composite: Film, tmp_path: Path):
+    bench = bench_of("moderation", composite.path, tmp_path)
+    async with contending(bench, bench.base.setting) as contender:
+        await contender.ready()
+        running = asyncio.create_task(contender.run("tune-0", 100, 600.0))
+        await asyncio.sleep(1.0)
+        began = time.monotonic()
+        await contender.stop()
+        assert time.monotonic() - began < STOP_S / 2  # it was not killed
+        with pytest.raises(InferenceUnavailable, match="has ended"):
+            await running
 
 
 async def test_the_command_measures_and_keeps_what_answers_alike(composite: Film, tmp_path: Path):

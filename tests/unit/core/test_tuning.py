@@ -142,6 +142,16 @@ def test_verdicts(rates: list[float], cpus: list[float] | None, memories: list[f
     assert verdict.won is (verdict in (Verdict.FASTER, Verdict.CHEAPER, Verdict.SMALLER))
 
 
+def test_less_cpu_wins_nothing_where_noise_hides_a_slower_rate():
+    """Of two rates that a busy machine cannot tell apart by less than 10 %, one may well be 9 % less."""
+    held = runs([0.93, 1.04, 0.97, 0.98, 1.02], [0.8] * 5, [0.5] * 5)
+    held.margin = 0.1
+    assert held.verdict is Verdict.KEPT
+    held = runs([0.99, 1.01, 0.995, 1.0, 1.005], [0.8] * 5, [0.5] * 5)
+    held.margin = 0.02
+    assert held.verdict is Verdict.CHEAPER
+
+
 def test_a_hopeless_contender_is_given_up_early():
     held = Duel(5)
     for _ in range(2):
@@ -157,6 +167,10 @@ def test_the_control_is_measured_to_the_end():
         held.add(Run(100, 11 if len(held.runs) < 2 else 10, 20, 1), Run(100, 10, 20, 1))
     assert len(held.runs) == 5
     assert held.medians[0] == 1
+    held = Duel(5, to_the_end=True)
+    while not held.over:
+        held.add(Run(100, 9 if len(held.runs) % 3 else 10.5, 20, 1), Run(100, 10, 20, 1))
+    assert len(held.runs) == 5  # a lead of the present config over itself is nothing to look into
 
 
 def test_a_promising_contender_gets_further_rounds_and_no_more():

@@ -27,6 +27,7 @@ SPEC = ModelSpec(
     builder="export.builders.moderation",
     agreement=Agreement("scores", (("top1", 0.99),)),
     int8=Int8(),
+    default="int8",
     recipe=("export.shipped", "export.builders.open_nsfw"),
     labels=True,
 )

@@ -31,5 +31,6 @@ SPEC = ModelSpec(
     builder="export.builders.shots",
     agreement=Agreement("cuts", (("f1", 0.97),)),
     int8=Int8(),
+    default="int8",
     recipe=("export.builders.shots_stacks",),
 )

@@ -34,7 +34,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """A box in pixels of its picture, with a caption."""
+    """A box in pixels of its picture, which is ``across`` wide, with a caption."""
 
     x: float
     y: float
@@ -42,6 +42,12 @@ class Drawn:
     height: float
     caption: str
     alone: bool
+    across: int
+
+    @property
+    def label_x(self) -> float:
+        """Left end of its caption: the box's own, or further left where it would leave the picture."""
+        return max(0.0, min(self.x, self.across - self.label_width))
 
     @property
     def label_y(self) -> float:
@@ -155,5 +161,7 @@ def _boxes(marks: Sequence[Mark], width: int, height: int) -> tuple[Drawn, ...]:
     drawn = []
     for mark in marks:
         x0, y0, x1, y1 = clamped(mark.box)
-        drawn.append(Drawn(x0 * width, y0 * height, (x1 - x0) * width, (y1 - y0) * height, mark.caption, mark.alone))
+        drawn.append(
+            Drawn(x0 * width, y0 * height, (x1 - x0) * width, (y1 - y0) * height, mark.caption, mark.alone, width)
+        )
     return tuple(drawn)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from orchestrator.cli.compare_page import render, wanted
+from orchestrator.cli.compare_page import LABEL_HEIGHT, LETTER_WIDTH, Drawn, render, wanted
 from orchestrator.cli.compare_runs import Run, Version
 from orchestrator.cli.compare_words import Comparison, as_json, change, show
 from orchestrator.cli.cpu import Cpu
@@ -106,6 +106,16 @@ def test_boxes_lie_to_scale_and_say_whose_they_are() -> None:
     ]
     assert drawn == [("shared", 0, 0, 25.6, 36), ("alone", 38.4, 0, 25.6, 36), ("shared", 0, 0, 25.6, 36)]
     assert "A alone sees dog" in page.text
+
+
+def test_a_caption_stays_inside_its_picture() -> None:
+    def label(x: float, y: float) -> tuple[float, float]:
+        drawn = Drawn(x, y, 40, 40, "dog 0.50", alone=True, across=640)
+        return drawn.label_x, drawn.label_y
+
+    assert label(100, 100) == (100, 100 - LABEL_HEIGHT)
+    assert label(100, 5) == (100, 5)
+    assert label(620, 100)[0] == pytest.approx(640 - 10 - 8 * LETTER_WIDTH)
 
 
 def test_a_cut_is_shown_as_a_strip_with_its_place_marked() -> None:

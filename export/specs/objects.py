@@ -42,7 +42,6 @@ SPEC = ModelSpec(
     builder="export.builders.objects",
     agreement=Agreement("boxes", (("f1", 0.95), ("iou", 0.9))),
     int8=Int8(),
-    default="int8",
     recipe=("export.detection", "export.tfjs.reader", "export.tfjs.convert", "export.tfjs.operators"),
     labels=True,
 )

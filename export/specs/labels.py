@@ -50,6 +50,5 @@ SPEC = ModelSpec(
     builder="export.builders.labels",
     agreement=Agreement("classes", (("top1", 0.8), ("cosine", 0.99))),
     int8=Int8(),
-    default="int8",
     labels=True,
 )

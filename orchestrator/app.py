@@ -36,7 +36,6 @@ from orchestrator.pipeline.attempt import Parts
 from orchestrator.pipeline.cleanup import Cleaner
 from orchestrator.pipeline.convergence import Keeper, Pace
 from orchestrator.pipeline.disk import DiskGuard
-from orchestrator.pipeline.model_ports import ModelServer
 from orchestrator.pipeline.rollouts import RolloutService
 from orchestrator.pipeline.searching import Embedder, Indexer, SearchService
 from orchestrator.pipeline.service import AnalysisService, ServiceLimits
@@ -73,7 +72,8 @@ async def running_inference(settings: Settings, arena: Arena, *, patient: bool =
         stack.push_async_callback(supervisor.stop)
         await supervisor.start(patient=patient and bool(settings.triton))
         inference = TritonInference(supervisor, transport)
-        inference.models = TritonModels(host, supervisor, transport, inference, repository)
+        budgets = settings.rollout.budgets()
+        inference.models = TritonModels(host, supervisor, transport, inference, repository, budgets)
         yield inference
 
 
@@ -105,10 +105,9 @@ async def running_app(settings: Settings, inference_of: InferenceOf = running_in
         stack.push_async_callback(decoder.close)
         await decoder.start()
         inference = await stack.enter_async_context(inference_of(settings, arena))
-        models: ModelServer | None = getattr(inference, "models", None)  # where the versions are ours to load
         rollouts = None
-        if models is not None:
-            rollouts = RolloutService(models, SqlRollouts(store.database))
+        if isinstance(inference, TritonInference) and inference.models is not None:
+            rollouts = RolloutService(inference.models, SqlRollouts(store.database))
             keeper = Keeper(rollouts, settings.rollout.budgets(), Pace(watch_s=settings.rollout.watch_seconds))
             await keeper.start()  # before any analysis begins
             await stack.enter_async_context(_aside(keeper.run()))

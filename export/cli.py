@@ -22,12 +22,12 @@ Names = Annotated[list[str] | None, typer.Argument(help="Model names; all when n
 @app.command("list")
 def list_(repository: Repository = commands.DEFAULT_REPOSITORY) -> None:
     """Show every version: what it is, whether it is as it was exported, and the licence of its weights."""
-    whole = (Column(name, no_wrap=True) for name in ("model", "version", "as", "state"))
-    table = Table(*whole, "licence", Column("digest", no_wrap=True), box=None)
+    whole = (Column(name, no_wrap=True) for name in ("version", "as", "state"))
+    table = Table(*whole, Column("licence", min_width=12), Column("digest", no_wrap=True), box=None)
     for status in commands.list_models(repository):
         state = f"{status.state}, served" if status.served else status.state
         what = (f"{status.precision} {status.target}", state, status.licence, (status.digest or "")[:12])
-        table.add_row(status.spec.name, str(status.version), *what)
+        table.add_row(f"{status.spec.name} {status.version}", *what)
     Console().print(table)
 
 

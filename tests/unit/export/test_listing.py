@@ -63,7 +63,8 @@ def test_a_manifest_of_an_earlier_release_is_stale(tmp_path: Path) -> None:
 def test_names_licences_and_digests_are_shown_whole(tmp_path: Path) -> None:
     made(tmp_path, Variant(SPEC), SPEC.version)
     shown = CliRunner().invoke(app, ["list", "--repository", str(tmp_path)]).stdout
-    assert "text_recognition" in shown
+    assert "text_recognition 1" in shown
+    assert "Apache-2.0" in shown
     assert "current, served" in shown
     (digest,) = {s.digest for s in of_faces(tmp_path).values()}
     assert digest is not None

@@ -70,7 +70,7 @@ class EmbeddedHost:
     def __init__(
         self, repository: Path, arenas: Sequence[Arena], cache: Path | None = None, gpu: int | None = None
     ) -> None:
-        self.repository = Repository(repository)
+        self.repository = Repository(repository, on_gpu=gpu is not None)
         self._arenas, self._cache, self._gpu = arenas, cache, gpu
         self._distribution: distribution.Distribution | None = None
         self._server: TritonServer | None = None

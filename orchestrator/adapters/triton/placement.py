@@ -29,11 +29,14 @@ def config(repository: Repository, model: str, version: int, name: str, gpu: int
 
 
 def _move(config: model_config_pb2.ModelConfig, gpu: int) -> None:
-    """Inputs then arrive on the GPU, where Triton's Python backend would else copy them to the host first."""
+    """Inputs then arrive on the GPU, where Triton's Python backend would else copy them to the host first. What the container's
+    config warms up is left out: the supervisor and the examination of a version see to that here.
+    """
     groups = model_config_pb2.ModelInstanceGroup
     count = max((group.count for group in config.instance_group), default=1)
     del config.instance_group[:]
     config.instance_group.add(count=count, kind=groups.KIND_GPU, gpus=[gpu])
+    del config.model_warmup[:]
     if config.backend in _PYTHON_BACKED:
         config.parameters["FORCE_CPU_ONLY_INPUT_TENSORS"].string_value = "no"
 

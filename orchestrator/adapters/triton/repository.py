@@ -18,6 +18,7 @@ from tritonclient.grpc import model_config_pb2
 from orchestrator.errors import FilesRefused, NotFound, SetupError
 
 CONFIG = "config.pbtxt"
+GPU_CONFIG = "configs/cuda.pbtxt"
 MANIFEST = "manifest.json"
 _FURTHER = re.compile(r"(?P<model>.+)\.(?P<version>[1-9][0-9]*)")
 _VERSION = re.compile(r"[1-9][0-9]*")
@@ -35,10 +36,12 @@ def split(name: str) -> tuple[str, int | None]:
 
 
 class Repository:
-    """The models below ``root``, whose own names hold no dot."""
+    """The models below ``root``, whose own names hold no dot. ``on_gpu``: a model's config is the one for a GPU, where it has one; that
+    may name another version, as int8 is made for CPUs.
+    """
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, *, on_gpu: bool = False) -> None:
+        self.root, self._on_gpu = root, on_gpu
         self._defaults: dict[str, int] = {}
 
     def models(self) -> Sequence[str]:
@@ -82,8 +85,9 @@ class Repository:
 
     def config(self, model: str, version: int | None = None) -> model_config_pb2.ModelConfig:
         """The config of ``version``: its own, or else the model's. Raises ``SetupError`` for one that cannot be read."""
-        own = self.folder(model, version) / CONFIG if version else None
-        path = own if own and own.is_file() else self.root / model / CONFIG
+        folder = self.root / model
+        choices = [folder / str(version) / CONFIG] * bool(version) + [folder / GPU_CONFIG] * self._on_gpu
+        path = next((choice for choice in choices if choice.is_file()), folder / CONFIG)
         try:
             return text_format.Parse(path.read_text(encoding="utf-8"), model_config_pb2.ModelConfig())
         except (OSError, UnicodeDecodeError, text_format.ParseError) as error:

@@ -44,3 +44,26 @@ def test_a_config_that_cannot_be_read(tmp_path: Path):
     for model in ("broken", "missing"):
         with pytest.raises(SetupError, match=model):
             placement.config(Repository(tmp_path), model, 1, model, 0)
+
+
+def test_on_a_gpu_the_configs_for_it_count():
+    """int8 is made for CPUs, so that they name another version there; and what the container warms up is our own matter."""
+    there = Repository(REPOSITORY.root, on_gpu=True)
+    lowered = [model for model in MODELS if REPOSITORY.config(model).version_policy.specific.versions != [1]]
+    assert lowered, "no model is int8 on a CPU"
+    for model in MODELS:
+        assert there.config(model).version_policy.specific.versions == [1]
+        assert there.config(model).model_warmup
+        placed = json_format.Parse(placement.config(there, model, 1, model, 0), model_config_pb2.ModelConfig())
+        assert not placed.model_warmup
+        options = parse(json.loads(placement.config(there, model, 1, model, 0)), "GPU", 0)
+        assert options.providers[0][0] == "CUDAExecutionProvider"
+        assert options.providers[0][1]["use_tf32"] == "0"
+
+
+def test_a_version_s_own_config_counts_before_that(tmp_path: Path):
+    for path, name in (("config.pbtxt", "cpu"), ("configs/cuda.pbtxt", "gpu"), ("2/config.pbtxt", "own")):
+        (tmp_path / "one" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "one" / path).write_text(f'name: "{name}"')
+    assert [Repository(tmp_path, on_gpu=on).config("one", 1).name for on in (False, True)] == ["cpu", "gpu"]
+    assert [Repository(tmp_path, on_gpu=on).config("one", 2).name for on in (False, True)] == ["own", "own"]

@@ -28,7 +28,7 @@ def tensorrt() -> Any:
     except ImportError as error:
         raise MissingError(
             "TensorRT is not installed: `pip install tensorrt-cu13` in the version of the Triton that will serve the engine "
-            f"(NVIDIA's index https://pypi.nvidia.com has its libraries): {error}"
+            f"(NVIDIA's own package index has its libraries): {error}"
         ) from error
 
 

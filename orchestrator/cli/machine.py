@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-import hashlib
 import importlib.util
-import json
 import shutil
 import socket
 import sys
@@ -22,11 +20,12 @@ from orchestrator.adapters.decoders.forking import ForkServer
 from orchestrator.adapters.decoders.workers import Worker, WorkerDied
 from orchestrator.adapters.gpu.opening import PACKAGES
 from orchestrator.adapters.sources.profiles import load_profiles
-from orchestrator.adapters.triton import distribution, libpython
+from orchestrator.adapters.triton import distribution, integrity, libpython
+from orchestrator.adapters.triton.repository import Repository
 from orchestrator.analyzers.registry import select
 from orchestrator.cli import checks
 from orchestrator.cli.checks import GIB, Check, State
-from orchestrator.errors import ReelsiftError, SetupError
+from orchestrator.errors import FilesRefused, NotFound, ReelsiftError, SetupError
 from orchestrator.settings import Settings
 
 
@@ -118,30 +117,26 @@ def models(settings: Settings) -> list[Check]:
             bad.append(
                 Check(f"model {missing}", State.FAIL, "its labels are missing", f"reelsift models export {missing}")
             )
-    bad += [check for check in (model_fault(repository, name) for name in needed) if check]
+    held = Repository(repository)
+    bad += [check for check in (model_fault(held, name) for name in needed) if check]
     return bad or [Check("models", State.OK, f"exported, digests match: {', '.join(needed)}")]
 
 
-def model_fault(repository: Path, name: str) -> Check | None:
-    """What is wrong with the newest version of a model; ``None`` when it is there and what its manifest says."""
+def model_fault(repository: Repository, name: str) -> Check | None:
+    """What is wrong with the version of a model that is served where no rollout says otherwise; ``None`` when it is as it was exported."""
     line, mend = f"model {name}", f"reelsift models export {name}"
-    versions = sorted((folder for folder in repository.glob(f"{name}/[0-9]*") if folder.is_dir()), key=_number)
-    if not versions or not (versions[-1] / "model.onnx").is_file():
-        return Check(line, State.FAIL, "not exported", mend)
     try:
-        digest = json.loads((versions[-1] / "manifest.json").read_bytes())["digest"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return Check(line, State.FAIL, "its manifest is missing or damaged", mend)
-    with (versions[-1] / "model.onnx").open("rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != digest:
-            return Check(line, State.FAIL, "its file is not what its manifest says", f"{mend} --force")
-    if not (repository / name / "config.pbtxt").is_file():
-        return Check(line, State.FAIL, "its config.pbtxt is missing", mend)
+        version = repository.default(name)
+        if repository.manifest(name, version) is None:
+            return Check(line, State.FAIL, f"version {version} has no manifest", f"{mend} --force")
+        integrity.check(repository, name, version)
+    except NotFound:
+        return Check(line, State.FAIL, "not exported", mend)
+    except SetupError as error:
+        return Check(line, State.FAIL, str(error), mend)
+    except FilesRefused as error:
+        return Check(line, State.FAIL, str(error), f"{mend} --force")
     return None
-
-
-def _number(folder: Path) -> int:
-    return int(folder.name) if folder.name.isdigit() else -1
 
 
 def decode_worker() -> Check:

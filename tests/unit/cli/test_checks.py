@@ -8,9 +8,11 @@ import socket
 import stat
 from pathlib import Path
 
+import onnx
 import pytest
 from typer.testing import CliRunner
 
+from orchestrator.adapters.triton.repository import Repository
 from orchestrator.cli import checks, machine
 from orchestrator.cli.checks import Check, State
 from orchestrator.cli.main import app
@@ -74,18 +76,27 @@ def test_a_triton_that_is_not_there_yet_is_no_fault(tmp_path: Path) -> None:
     assert machine.embedded_triton(tmp_path, fetch=False).state is State.INFO
 
 
-def exported(repository: Path, name: str = "shots") -> Path:
-    version = repository / name / "1"
+def exported(repository: Path, name: str = "shots", number: int = 1) -> Path:
+    version = repository / name / str(number)
     version.mkdir(parents=True)
-    (version / "model.onnx").write_bytes(b"weights")
-    (version / "manifest.json").write_text(json.dumps({"digest": hashlib.sha256(b"weights").hexdigest()}))
-    (repository / name / "config.pbtxt").write_text("")
+    node = onnx.helper.make_node("Identity", ["a"], ["b"])
+    ends = [onnx.helper.make_tensor_value_info(end, onnx.TensorProto.FLOAT, [1]) for end in "ab"]
+    weights = onnx.helper.make_model(onnx.helper.make_graph([node], "same", ends[:1], ends[1:])).SerializeToString()
+    (version / "model.onnx").write_bytes(weights)
+    (version / "manifest.json").write_text(json.dumps({"digest": hashlib.sha256(weights).hexdigest()}))
+    (repository / name / "config.pbtxt").write_text("version_policy { specific { versions: 1 } }")
     return version
 
 
 def test_a_model_as_exported_is_fine(tmp_path: Path) -> None:
     exported(tmp_path)
-    assert machine.model_fault(tmp_path, "shots") is None
+    assert machine.model_fault(Repository(tmp_path), "shots") is None
+
+
+def test_a_further_version_is_not_the_doctors_concern(tmp_path: Path) -> None:
+    exported(tmp_path)
+    (exported(tmp_path, number=2) / "model.onnx").write_bytes(b"others")
+    assert machine.model_fault(Repository(tmp_path), "shots") is None
 
 
 @pytest.mark.parametrize("fault", ["nothing", "no file", "no manifest", "bad manifest", "other bytes", "no config"])
@@ -103,7 +114,7 @@ def test_every_fault_of_a_model_is_found(tmp_path: Path, fault: str) -> None:
             (version / "model.onnx").write_bytes(b"others")
         case "no config":
             (tmp_path / "shots" / "config.pbtxt").unlink()
-    check = machine.model_fault(tmp_path, "shots")
+    check = machine.model_fault(Repository(tmp_path), "shots")
     assert check is not None
     assert check.state is State.FAIL
     assert check.mend.startswith("reelsift models export shots")

@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -92,13 +92,17 @@ class Stage:
         return {version async for segment in self.analyze() for version in versions(segment)}
 
 
+Make = Callable[[Path, int, int], object]
+"""Makes a version of a model's folder of another one."""
+
+
 @asynccontextmanager
-async def staged(running: int, program: Sequence[str] = ()) -> AsyncIterator[Stage]:
-    """Such a service, for ``running`` analyses at once."""
+async def staged(running: int, program: Sequence[str] = (), make: Make = further_version) -> AsyncIterator[Stage]:
+    """Such a service, for ``running`` analyses at once, whose second version is what ``make`` makes."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="upgrades-")))
         film = (await asyncio.to_thread(clips, folder / "clips", 1))[0]
-        repository = await asyncio.to_thread(two_versions, folder)
+        repository = await asyncio.to_thread(two_versions, folder, make)
         (folder / "profiles").mkdir()
         (folder / "profiles" / "upgrades.toml").write_text(PROFILE)
         settings = {
@@ -115,12 +119,12 @@ async def staged(running: int, program: Sequence[str] = ()) -> AsyncIterator[Sta
         yield Stage(served, await stack.enter_async_context(connect(served.address)), film)
 
 
-def two_versions(folder: Path) -> Path:
+def two_versions(folder: Path, make: Make = further_version) -> Path:
     """A repository like ours, which also has a second version of the model."""
     repository, ours = folder / "models", Settings().model_repository
     only = shutil.ignore_patterns(".*", "[02-9]*", "1?*")  # the first versions
     shutil.copytree(ours, repository, copy_function=os.link, ignore=only)
-    further_version(repository / MODEL, FIRST, SECOND)
+    make(repository / MODEL, FIRST, SECOND)
     return repository
 
 

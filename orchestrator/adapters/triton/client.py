@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import grpc
@@ -25,22 +25,24 @@ from orchestrator.errors import InferenceUnavailable, InternalError, VersionWith
 from orchestrator.pipeline.model_ports import ModelServer
 from orchestrator.ports import Inference, Outputs, Tensor
 
+_LOOK_S = 1.0  # between two looks at whether the version still is to answer
 _REFUSED_PAUSE_S = 0.5  # before the next try, as often as it was refused
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """``in_flight`` requests per model at least (a model with more instances has as many); a request may take
-    ``request_s`` seconds of Triton's time, and is tried ``attempts`` times before its failure is the caller's. A refusal
-    is the model's own when it comes ``refusals`` times: a Triton in decay refuses too, for reasons of its own."""
+    ``request_s`` seconds of Triton's time, ``trial_s`` of a version on trial, and is tried ``attempts`` times before its failure is
+    the caller's. A refusal is the model's own when it comes ``refusals`` times: a Triton in decay refuses too, for reasons of its own."""
 
     in_flight: int = 2
     request_s: float = 60.0
+    trial_s: float = 10.0
     attempts: int = 5
     refusals: int = 3
 
     def __post_init__(self) -> None:
-        if self.in_flight < 1 or self.attempts < 1 or self.refusals < 1 or self.request_s <= 0:
+        if min(self.in_flight, self.attempts, self.refusals) < 1 or min(self.request_s, self.trial_s) <= 0:
             raise ValueError(f"limits are positive, got {self}")
 
 
@@ -59,7 +61,6 @@ class TritonInference:
         self.routes = Routes()
         self.models: ModelServer | None = None
         self.shadows: Mapping[str, Shadow] = {}
-        self._gates: dict[str, asyncio.Semaphore] = {}
 
     def batch(self, model: str) -> int:
         """See the port."""
@@ -96,11 +97,11 @@ class TritonInference:
             yield Pinned(self, pin)
 
     def gate(self, state: Model) -> asyncio.Semaphore:
-        """What bounds the requests in flight of one model."""
-        gate = self._gates.get(state.name)
-        if gate is None:
-            gate = self._gates[state.name] = asyncio.Semaphore(max(self._limits.in_flight, _contract(state).instances))
-        return gate
+        """What bounds the requests in flight of one model, as long as it is loaded under that name: what a version that was dropped never
+        answered holds up no later one."""
+        if state.gate is None:
+            state.gate = asyncio.Semaphore(max(self._limits.in_flight, _contract(state).instances))
+        return state.gate
 
 
 class Pinned:
@@ -152,7 +153,7 @@ class Pinned:
         gate = self._whole.gate(state)
         refusals = 0
         for attempt in range(1, self._limits.attempts + 1):
-            await gate.acquire()
+            await self._enter(model, gate)
             try:
                 state, connection = await self._answering(model)
                 call = Call.check(_contract(state), inputs, shapes, output_dims, rows)
@@ -177,6 +178,16 @@ class Pinned:
         self._check(model)
         raise InferenceUnavailable(f"{model} failed {attempt} times in a row on one request", model=model)
 
+    async def _enter(self, model: str, gate: asyncio.Semaphore) -> None:
+        """Wait for a place among the requests in flight, unless the version is withdrawn meanwhile: who holds one may never be answered."""
+        while gate.locked():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_S):
+                    await gate.acquire()
+                    return
+            self._check(model)
+        await gate.acquire()
+
     async def _answering(self, model: str) -> tuple[Model, Connection]:
         self._check(model)
         try:
@@ -197,15 +208,15 @@ class Pinned:
     ) -> Outputs | None:
         """``None``: it was lost. Raises ``grpc.RpcError``: it was refused."""
         state.running += 1
+        on_trial = state.name in self._supervisor.expendable
+        seconds = min(self._limits.trial_s, self._limits.request_s) if on_trial else self._limits.request_s
 
         def ended() -> None:
             state.running -= 1
             gate.release()
 
         try:
-            return await ask(
-                self._supervisor, self._transport, state, connection, call, self._limits.request_s, ended, attempt
-            )
+            return await ask(self._supervisor, self._transport, state, connection, call, seconds, ended, attempt)
         except TimeoutError:
             return None
         except grpc.RpcError as error:

@@ -42,6 +42,7 @@ class Model:
     probe_due: float = 0.0
     settled: asyncio.Event = field(default_factory=asyncio.Event)  # READY or FAILED
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    gate: asyncio.Semaphore | None = None  # of the requests in flight, once one was asked
 
     def settle(self, phase: Phase) -> None:
         """``READY``, ``FAILED`` or, where it is not wanted any more, ``UNLOADED``: nobody has to wait any longer."""

@@ -103,6 +103,28 @@ async def test_a_hanging_request_of_a_withdrawn_candidate_ends_at_once(repositor
         await stack.right_answer()
 
 
+async def test_who_waits_behind_hanging_requests_does_not_wait_for_them(repository: Path):
+    """Neither for a place at a version that is withdrawn, nor at the same version when it is loaded anew."""
+    folder = write_version(repository, 2, asked="time.sleep(60)")
+    async with running(repository, ["one"], Limits(in_flight=1, request_s=60.0, trial_s=60.0)) as stack:
+        await steer(stack, CANARY)
+        with stack.inference.pinned("a") as inference:
+            asked = [asyncio.create_task(inference.infer("one", {"image": PIXELS})) for _ in range(3)]
+            await asyncio.sleep(0.3)
+            stack.models.direct({"one": CANARY.rolled_back()})
+            _, waiting = await asyncio.wait(asked, timeout=3)
+            assert len(waiting) == 1, "only the one that Triton has may go on for a while"
+            (folder / "model.py").write_text((folder / "model.py").read_text().replace("time.sleep(60)", "pass"))
+            sign(folder, "model.py")
+            await steer(stack, CANARY.rolled_back())
+            await steer(stack, CANARY)
+            with stack.inference.pinned("a") as anew:
+                async with asyncio.timeout(15):
+                    await stack.right_answer(inference=anew)
+            for each in await asyncio.gather(*asked, return_exceptions=True):
+                assert isinstance(each, VersionWithdrawn)
+
+
 async def test_what_is_retired_is_unloaded_once_nobody_is_pinned_to_it(repository: Path):
     write_version(repository, 2)
     async with running(repository, ["one"]) as stack:

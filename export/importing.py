@@ -11,8 +11,8 @@ from export.errors import BuildError
 
 
 def import_file(name: str, path: Path) -> ModuleType:
-    """Execute a Python file, or a package by its __init__.py, as the module `name`; once per process."""
-    if name in sys.modules:
+    """Execute a Python file, or a package by its __init__.py, as the module `name`; once per process and file."""
+    if name in sys.modules and sys.modules[name].__file__ == str(path):
         return sys.modules[name]
     folders = [str(path.parent)] if path.name == "__init__.py" else None
     found = importlib.util.spec_from_file_location(name, path, submodule_search_locations=folders)

@@ -36,6 +36,7 @@ from orchestrator.pipeline.attempt import Parts
 from orchestrator.pipeline.cleanup import Cleaner
 from orchestrator.pipeline.convergence import Keeper, Pace
 from orchestrator.pipeline.disk import DiskGuard
+from orchestrator.pipeline.model_ports import Versioned
 from orchestrator.pipeline.rollouts import RolloutService
 from orchestrator.pipeline.searching import Embedder, Indexer, SearchService
 from orchestrator.pipeline.service import AnalysisService, ServiceLimits
@@ -106,7 +107,7 @@ async def running_app(settings: Settings, inference_of: InferenceOf = running_in
         await decoder.start()
         inference = await stack.enter_async_context(inference_of(settings, arena))
         rollouts = None
-        if isinstance(inference, TritonInference) and inference.models is not None:
+        if isinstance(inference, Versioned) and inference.models is not None:
             rollouts = RolloutService(inference.models, SqlRollouts(store.database))
             keeper = Keeper(rollouts, settings.rollout.budgets(), Pace(watch_s=settings.rollout.watch_seconds))
             await keeper.start()  # before any analysis begins

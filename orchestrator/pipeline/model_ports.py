@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from orchestrator.core.model_versions import VersionInfo
 from orchestrator.core.rollout import Hit, Measured, Rollout, Step
@@ -64,6 +64,13 @@ class ModelServer(Protocol):
     def pinned(self, model: str, version: int) -> int:
         """How many analyses are pinned to it."""
         ...
+
+
+@runtime_checkable
+class Versioned(Protocol):
+    """An ``Inference`` whose ``models`` may be managed; ``None`` where they are not."""
+
+    models: ModelServer | None
 
 
 class RolloutStore(Protocol):

@@ -46,7 +46,8 @@ def upgrade(folder: Path) -> str:
     onnx.save(model, folder / "model.onnx")
     digest = hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()
     manifest = json.loads((folder / "manifest.json").read_text())
-    (folder / "manifest.json").write_text(json.dumps(manifest | {"digest": digest}))
+    manifest |= {"digest": digest, "files": manifest["files"] | {"model.onnx": digest}}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
     return digest
 
 

@@ -152,12 +152,13 @@ async def is_wrong(target: Target, original: SqlAnalysisStore, log: CommitLog) -
 
 
 def copy_slowly(source: Path, target: Path) -> None:
-    """Read a file piece by piece while it changes, as ``cp`` of a large one does."""
+    """Read a file piece by piece while it changes, as ``cp`` of a large one does: slowly for a second, or it might never catch up."""
     target.parent.mkdir()
     with source.open("rb") as reading, target.open("wb") as writing:
+        slow_until = time.monotonic() + 1.0
         while piece := reading.read(1 << 16):
             writing.write(piece)
-            time.sleep(0.005)
+            time.sleep(0.005 if time.monotonic() < slow_until else 0)
 
 
 def copy_each_by_itself(source: str, target: str, scratch: Path) -> None:

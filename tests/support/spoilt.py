@@ -13,7 +13,7 @@ from onnx import numpy_helper
 from orchestrator.settings import Settings
 
 
-def repository_with(folder: Path, model: str, *, noise: float, version: int = 2) -> Path:
+def repository_with(folder: Path, model: str, *, noise: float, version: int = 9) -> Path:
     """Make ``folder`` a repository of links to the built one that has a version of ``model`` besides: its weights carry normal noise of
     ``noise`` times their own deviation (0: the very same file)."""
     built = Settings().model_repository

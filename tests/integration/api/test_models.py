@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import grpc
 import pytest
 
@@ -85,14 +87,17 @@ async def test_a_step_whose_answer_is_lost_is_not_taken_twice(run, fake) -> None
         await models.stage("labels", 3, **BY)
         good = running.rollouts.model
 
+        stopping = []
+
         async def lost(model: str) -> object:
-            await running.stop()
-            return await good(model)
+            stopping.append(asyncio.ensure_future(running.stop()))  # not in here: it ends what is in here
+            return await asyncio.Event().wait()
 
         running.rollouts.model = lost
         with pytest.raises(ClientError):
             await models.rollback("labels", **BY)
         running.rollouts.model = good
+        await asyncio.gather(*stopping)
         await running.start()
         steps = [step.action async for step in models.steps("labels")]
         assert steps.count(pb.RolloutAction.ROLLOUT_ACTION_ROLLBACK) == 1

@@ -41,7 +41,7 @@ def compare(labelled: Path, tmp_path: Path) -> Compare:
     def run(model: str, *arguments: str | Path, noise: float) -> tuple[dict[str, Any], Page]:
         repository, page = repository_with(tmp_path / "models", model, noise=noise), tmp_path / "page.html"
         where = ("--repository", repository, "--page", page, "--json", *(arguments or ("--labelled", labelled)))
-        done = reelsift("models", "compare", model, "1", "2", *where)
+        done = reelsift("models", "compare", model, "1", "9", *where)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout), Page(page.read_text(encoding="utf-8"))
 

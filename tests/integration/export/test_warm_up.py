@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -62,7 +64,9 @@ async def test_every_shape_is_asked_before_the_model_is_ready(tmp_path: Path, na
     (folder / str(spec.version)).mkdir()
     witness = WITNESS.format(path=str(seen), tensor=spec.inputs[0].name)
     (folder / str(spec.version) / "model.py").write_text(witness)
-    (folder / str(spec.version) / "model.onnx").touch()  # by which a model without a manifest is known
+    (folder / str(spec.version) / "manifest.json").write_text(
+        json.dumps({"digest": hashlib.sha256(witness.encode()).hexdigest()})
+    )
     async with running(tmp_path, [name]):
         asked = seen.read_text().splitlines()
     assert asked == [" ".join(map(str, (spec.max_batch_size, *dims))) for dims in dims_asked(spec)]

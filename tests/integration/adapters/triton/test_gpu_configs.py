@@ -56,9 +56,14 @@ async def test_triton_takes_the_config_that_the_container_names(tmp_path: Path) 
     config.max_batch_size = 3
     (tmp_path / "two" / "configs").mkdir()
     (tmp_path / "two" / "configs" / "cuda.pbtxt").write_text(text_of(config))
-    async with running(tmp_path, ["one", "two"]) as stack:
-        assert stack.inference.batch("one") == 8  # has no other config
-        assert stack.inference.batch("two") == 3
+    async with running(tmp_path, []) as stack:
+        connection = Connection(stack.server.endpoint)
+        try:
+            for name, batch in (("one", 8), ("two", 3)):  # the first has no other config
+                await connection.load(name, 30)  # as the container does, which is given none
+                assert (await connection.contract(name)).batch == batch
+        finally:
+            await connection.close()
 
 
 @pytest.mark.usefixtures("choosing")

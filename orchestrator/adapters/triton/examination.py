@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -37,9 +37,11 @@ class Patience:
     load_s: float = 120.0
     answer_s: float = 20.0
     warm_rounds: int = 3
+    warm_s: float = 10.0
     timed: int = 12  # golden batches of each version
     repeated: int = 60  # of each instance: what leaks shows
     repeated_s: float = 20.0
+    rest: float = 3.0  # after each request, times what it took: the stable version is to serve as before
 
 
 @dataclass
@@ -118,13 +120,17 @@ class Examination:
 
     async def _warm_up(self, calls: Sequence[Call], instances: int) -> None:
         """As many at once as there are instances, so that each has some."""
-        for _ in range(self.patience.warm_rounds):
-            for call in calls:
-                await _all(self._ask(call) for _ in range(instances))
+        until = time.monotonic() + self.patience.warm_s
+        for call in [*calls] * self.patience.warm_rounds:
+            if time.monotonic() < until:
+                await self._all(call, instances)
 
     async def _parity(self, requests: Sequence[golden.Request], tolerances: Mapping[str, float]) -> None:
         for call, expected in requests:
-            for output, error in golden.worst(call, expected, await self._ask(call), tolerances).items():
+            began = time.monotonic()
+            answer = await self._ask(call)
+            await asyncio.sleep(self.patience.rest * (time.monotonic() - began))
+            for output, error in golden.worst(call, expected, answer, tolerances).items():
                 key = f"parity_{output}"
                 self.evidence[key] = max(float(self.evidence.get(key, 0.0)), error)
                 if error > 1:
@@ -140,6 +146,7 @@ class Examination:
         for number in range(self.patience.timed):
             ours.append(await _timed(mine[number % len(mine)], self._ask))
             stables.append(await _timed(theirs[number % len(theirs)], self._ask_stable))
+            await asyncio.sleep(self.patience.rest * (ours[-1] + stables[-1]))
         a, b = median(ours), median(stables)
         self.evidence |= {"latency_s": a, "stable_latency_s": b, "latency_ratio": a / b}
         if a > b * self.budgets.latency_ratio + self.budgets.latency_slack_s:
@@ -148,7 +155,7 @@ class Examination:
     async def _memory(self, calls: Sequence[Call], instances: int) -> None:
         first, until, asked = self.resident(self.name), time.monotonic() + self.patience.repeated_s, 0
         while asked < self.patience.repeated and time.monotonic() < until:
-            await _all(self._ask(calls[asked % len(calls)]) for _ in range(instances))
+            await self._all(calls[asked % len(calls)], instances)
             asked += 1
         now, stable = self.resident(self.name), self.resident(self.stable)
         grown = now - first
@@ -180,6 +187,15 @@ class Examination:
             if await self.supervisor.is_over(connection, error):
                 raise InferenceUnavailable("Triton ended during the examination") from error
             raise self._hit(Rail.ERRORS, f"it lost or refused a request: {error.details()}") from error
+
+    async def _all(self, call: Call, instances: int) -> None:
+        """Ask every instance, and rest; raises the first error once all have ended."""
+        began = time.monotonic()
+        answers = await asyncio.gather(*(self._ask(call) for _ in range(instances)), return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
+        await asyncio.sleep(self.patience.rest * (time.monotonic() - began))
 
     async def _ask_stable(self, call: Call) -> Outputs:
         """Raises ``InferenceUnavailable``."""
@@ -217,13 +233,6 @@ def unlike(mine: ModelContract, theirs: ModelContract) -> str:
 
 def _shown(spec: TensorSpec | None) -> str:
     return f"{spec.datatype} {list(spec.dims)}" if spec else "missing"
-
-
-async def _all(asked: Iterable[Awaitable[Outputs]]) -> None:
-    """Wait for all of them, then raise the first error."""
-    for answer in await asyncio.gather(*asked, return_exceptions=True):
-        if isinstance(answer, BaseException):
-            raise answer
 
 
 async def _timed(requests: Sequence[golden.Request], ask: Callable[[Call], Awaitable[Outputs]]) -> float:

@@ -11,14 +11,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import onnxruntime as ort
-import triton_python_backend_utils as triton
-
 sys.path.insert(0, str(Path(__file__).parent))
-import binding  # type: ignore[import-not-found]
-import dlpack  # type: ignore[import-not-found]
-import options as session_options  # type: ignore[import-not-found]
+import priority  # type: ignore[import-not-found]
+
+priority.step_back()  # what is imported now takes longest
+
+import binding  # type: ignore[import-not-found]  # noqa: E402
+import dlpack  # type: ignore[import-not-found]  # noqa: E402
+import numpy as np  # noqa: E402
+import onnxruntime as ort  # noqa: E402
+import options as session_options  # type: ignore[import-not-found]  # noqa: E402
+import triton_python_backend_utils as triton  # noqa: E402
 
 #: On a CPU a batch is run so many rows at a time: what a few pictures need fits the caches, and two instances beside a
 #: decoder do not push each other out of them (`labels`, bare: 9.2 ms a picture where eight at once cost 10.4).
@@ -37,6 +40,12 @@ class TritonPythonModel:
         """Make the session. Raises on a setting that is not honoured, a missing provider or names unlike the
         config's.
         """
+        try:
+            self._open(args)
+        finally:
+            priority.come_back()
+
+    def _open(self, args: dict[str, str]) -> None:
         config = json.loads(args["model_config"])
         wanted = session_options.parse(config, args["model_instance_kind"], int(args["model_instance_device_id"]))
         file = Path(

@@ -1,8 +1,10 @@
 """A model that is being loaded is nice, and comes back; where it could not come back it stays as it is."""
 
+import itertools
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +18,9 @@ def in_process(program: str) -> list[str]:
 
 PROGRAM = """
 import os, threading
+from pathlib import Path
 from orchestrator.adapters.triton.backends.onnxruntime import priority
+priority._LOCK = Path({lock!r})
 priority._may_return = lambda niceness: {may}
 before, over, seen = os.getpriority(os.PRIO_PROCESS, 0), threading.Event(), []
 priority.step_back()
@@ -34,15 +38,50 @@ if {really}:
 
 
 @pytest.mark.skipif(not priority._may_return(os.getpriority(os.PRIO_PROCESS, 0)), reason="may not lower its niceness")
-def test_every_thread_comes_back() -> None:
-    assert in_process(PROGRAM.format(may=True, really=True)) == [str(priority.BACK), "0", "0"]
+def test_every_thread_comes_back(tmp_path: Path) -> None:
+    assert in_process(PROGRAM.format(may=True, really=True, lock=str(tmp_path / "lock"))) == [
+        str(priority.BACK),
+        "0",
+        "0",
+    ]
 
 
-def test_whoever_could_not_come_back_does_not_step_back() -> None:
-    assert in_process(PROGRAM.format(may=False, really=False)) == ["0"]
+def test_whoever_could_not_come_back_does_not_step_back(tmp_path: Path) -> None:
+    assert in_process(PROGRAM.format(may=False, really=False, lock=str(tmp_path / "lock"))) == ["0"]
 
 
 def test_to_come_back_without_having_stepped_back_changes_nothing() -> None:
     before = os.getpriority(os.PRIO_PROCESS, 0)
     priority.come_back()
     assert os.getpriority(os.PRIO_PROCESS, 0) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "further"),
+    [(["labels.2_0_0", "folder"], True), (["labels_0_0", "folder"], False), (["/a.b/labels_0_1", "folder"], False)],
+)
+def test_a_further_version_is_known_by_the_name_of_its_instance(arguments: list[str], further: bool) -> None:
+    program = "from orchestrator.adapters.triton.backends.onnxruntime import priority; print(priority.is_further())"
+    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [str(further)]
+
+
+LOADING = """
+import time
+from pathlib import Path
+from orchestrator.adapters.triton.backends.onnxruntime import priority
+priority._LOCK = Path({lock!r})
+priority.step_back()
+began = time.monotonic()
+time.sleep(0.3)
+print(began, time.monotonic())
+priority.come_back()
+"""
+
+
+def test_instances_load_one_after_the_other(tmp_path: Path) -> None:
+    line = [sys.executable, "-c", LOADING.format(lock=str(tmp_path / "lock"))]
+    running = [subprocess.Popen(line, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    turns = sorted(tuple(map(float, process.communicate()[0].split())) for process in running)
+    assert all(end <= start for (_, end), (start, _) in itertools.pairwise(turns))
+    assert all(process.returncode == 0 for process in running)

@@ -14,14 +14,15 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 import priority  # type: ignore[import-not-found]
 
-priority.step_back()  # what is imported now takes longest
+if priority.is_further():
+    priority.step_back()  # what is imported now takes longest
 
-import binding  # type: ignore[import-not-found]  # noqa: E402
-import dlpack  # type: ignore[import-not-found]  # noqa: E402
-import numpy as np  # noqa: E402
-import onnxruntime as ort  # noqa: E402
-import options as session_options  # type: ignore[import-not-found]  # noqa: E402
-import triton_python_backend_utils as triton  # noqa: E402
+import binding  # type: ignore[import-not-found]
+import dlpack  # type: ignore[import-not-found]
+import numpy as np
+import onnxruntime as ort
+import options as session_options  # type: ignore[import-not-found]
+import triton_python_backend_utils as triton
 
 #: On a CPU a batch is run so many rows at a time: what a few pictures need fits the caches, and two instances beside a
 #: decoder do not push each other out of them (`labels`, bare: 9.2 ms a picture where eight at once cost 10.4).

@@ -1,24 +1,41 @@
-"""A model that is being loaded steps back behind those that answer meanwhile: loading takes a core for a second or so.
+"""A further version that is being loaded steps back behind those that answer meanwhile: each instance takes a core for a second or so.
 
-Only where it may come back: lowering one's niceness takes the capability CAP_SYS_NICE or a limit that allows it.
+Its instances load one after the other, so that decoders keep a core: they are of another session, whose share of the cores no niceness
+here protects. Each is nice meanwhile, where it may come back: that takes the capability CAP_SYS_NICE or a limit that allows it. What a
+service begins with is loaded as fast as can be.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import resource
 from pathlib import Path
+from typing import BinaryIO
 
 BACK = 10  # niceness while it is loaded
 _CAP_SYS_NICE = 23  # capability(7)
 _LOWEST = 20  # getrlimit(2): niceness may be lowered to 20 - RLIMIT_NICE
 
+_LOCK = Path(__file__).with_name("loading.lock")
+
 _before: int | None = None
+_turn: BinaryIO | None = None
+
+
+def is_further() -> bool:
+    """Whether this is the process of a further version: its last argument but one is Triton's name for its instance,
+    ``MODEL.VERSION_GROUP_NUMBER``.
+    """
+    arguments = Path("/proc/self/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+    return len(arguments) > 1 and b"." in arguments[-2].rpartition(b"/")[2]
 
 
 def step_back() -> None:
-    """From now on this process is nice. Threads that it starts are, too."""
-    global _before
+    """Wait for this instance's turn; from now on this process is nice. Threads that it starts are, too."""
+    global _before, _turn
+    _turn = _LOCK.open("wb")
+    fcntl.flock(_turn, fcntl.LOCK_EX)
     now = os.getpriority(os.PRIO_PROCESS, 0)
     if _before is None and now < BACK and _may_return(now):
         _before = now
@@ -26,11 +43,14 @@ def step_back() -> None:
 
 
 def come_back() -> None:
-    """As it was before ``step_back``."""
-    global _before
+    """As it was before ``step_back``; another one's turn."""
+    global _before, _turn
     if _before is not None:
         _set(_before)
         _before = None
+    if _turn is not None:
+        _turn.close()
+        _turn = None
 
 
 def _may_return(niceness: int) -> bool:

@@ -1,7 +1,7 @@
 """Stands between reelsift and ``tritonserver``, so that neither leaves anything behind when it dies.
 
 Runs as ``python guard.py NAME LOCK_FD FOLDER COMMAND...`` in a session of its own, standard library only. It starts
-the command, prints its pid, and ends everything of the session when the command ends or when its parent is
+the command, prints its pid, and ends everything of the session, and the stubs that left it, when the command ends or when its parent is
 gone (end of file on standard input). Then it removes ``/dev/shm/NAME*``, FOLDER and the backend's folder in ``/tmp``, and
 leaves with the command's exit status. Triton's stubs outlive a killed server, which is why the server cannot look after
 itself.
@@ -26,22 +26,31 @@ _PARENT_POLL_MS = 1000
 _BACKEND_START_S = 60
 
 
-def session_members(session: int) -> list[int]:
-    """Pids of the processes of ``session``, dead ones not yet waited for excluded."""
+def processes(session: int, name: str) -> list[int]:
+    """Pids of the processes of ``session`` and of Triton's stubs that left it, whose shared memory is named after ``name``; dead
+    ones not yet waited for excluded.
+    """
     found = []
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             with contextlib.suppress(OSError, IndexError, ValueError):
                 # pid (name) state ppid pgrp session ...; the name may hold spaces and parentheses
                 fields = Path("/proc", entry, "stat").read_text().rpartition(")")[2].split()
-                if int(fields[3]) == session and fields[0] not in "ZX":
+                if fields[0] not in "ZX" and (int(fields[3]) == session or _is_stub(entry, name)):
                     found.append(int(entry))
     return found
 
 
-def end_session(session: int) -> None:
-    """Kill every process of ``session`` except the caller, until none is left."""
-    while others := [pid for pid in session_members(session) if pid != os.getpid()]:
+def _is_stub(pid: str, name: str) -> bool:
+    command, *arguments = Path("/proc", pid, "cmdline").read_bytes().split(b"\0")
+    return command.endswith(b"triton_python_backend_stub") and any(
+        argument.startswith(f"{name}-".encode()) for argument in arguments
+    )
+
+
+def end_processes(session: int, name: str) -> None:
+    """Kill all of them except the caller, until none is left."""
+    while others := [pid for pid in processes(session, name) if pid != os.getpid()]:
         for pid in others:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -88,7 +97,7 @@ def main(name: str, lock_fd: str, folder: str, *command: str) -> int:
         pass
     # Whichever it was: the command ended, or nobody is left to serve.
     status = server.poll()
-    end_session(os.getsid(0))
+    end_processes(os.getsid(0), name)
     for leftover in sorted(Path("/dev/shm").glob(f"{name}*"), reverse=True):
         leftover.unlink(missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)

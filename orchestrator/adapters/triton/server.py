@@ -122,7 +122,7 @@ class TritonServer:
         """
         status = await self._guard.wait()
         # The guard has done this already, unless it was killed itself.
-        await asyncio.to_thread(guard.end_session, self._guard.pid)
+        await asyncio.to_thread(guard.end_processes, self._guard.pid, self.name)
         shm.remove(self.name)
         shutil.rmtree(self._folder, ignore_errors=True)
         return status

@@ -176,7 +176,7 @@ def test_a_killed_parent_leaves_no_process_and_no_memory(repository: Path, with_
     line = next(line for line in parent.stdout if line.startswith("ready")).split()[1:]
     session, server_name, arena_name, folder = int(line[0]), line[1], line[2], Path(line[3])
     assert folder.exists()
-    assert len(guard.session_members(session)) == 4  # guard, server, two stubs
+    assert len(guard.processes(session, server_name)) == 4  # guard, server, two stubs
     if with_guard:
         kill(session)
     parent.kill()
@@ -185,9 +185,9 @@ def test_a_killed_parent_leaves_no_process_and_no_memory(repository: Path, with_
         swept = "import sys; from pathlib import Path; from orchestrator.adapters.triton import distribution, server"
         subprocess.run([sys.executable, "-c", f"{swept}; server.sweep(distribution.install())"], check=True)
     deadline = time.monotonic() + 5
-    while guard.session_members(session) and time.monotonic() < deadline:
+    while guard.processes(session, server_name) and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert guard.session_members(session) == []
+    assert guard.processes(session, server_name) == []
     assert not list(shm.SHM.glob(f"{server_name}*"))
     while folder.exists() and time.monotonic() < deadline:
         time.sleep(0.02)  # the guard removes it last

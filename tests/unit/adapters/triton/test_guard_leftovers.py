@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -34,3 +36,19 @@ def test_a_folder_in_use_and_other_names_stay(tmp_path: Path):
     (tmp_path / "python_env").mkdir()
     guard.remove_environments(began, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["python_env", "python_env_a1B2c3"]
+
+
+def test_a_stub_that_left_the_session_ends_with_the_others():
+    command = ["triton_python_backend_stub", "-c", "import time; time.sleep(60)"]
+    ours = subprocess.Popen([*command, "reelsift-1-a-x"], executable=sys.executable, start_new_session=True)
+    theirs = subprocess.Popen([*command, "reelsift-1-ab-x"], executable=sys.executable, start_new_session=True)
+    member = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    try:
+        while sorted(guard.processes(member.pid, "reelsift-1-a")) != sorted([ours.pid, member.pid]):
+            time.sleep(0.01)  # until it has its own command line
+        guard.end_processes(member.pid, "reelsift-1-a")
+        assert (ours.wait(5), member.wait(5), theirs.poll()) == (-9, -9, None)
+    finally:
+        for process in (ours, theirs, member):
+            process.kill()
+            process.wait()

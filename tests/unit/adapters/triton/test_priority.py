@@ -66,6 +66,28 @@ def test_a_further_version_is_known_by_the_name_of_its_instance(arguments: list[
     assert done.stdout.split() == [str(further)]
 
 
+AUTOGROUP = """
+import os
+from pathlib import Path
+from orchestrator.adapters.triton.backends.onnxruntime import priority
+priority._LOCK = Path({lock!r})
+def shown():
+    number, _, niceness = Path("/proc/self/autogroup").read_text().split()
+    print(number, niceness, os.getsid(0) == os.getpid())
+shown(); priority.step_back(); shown(); priority.come_back(); shown()
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="this kernel has no autogroups")
+def test_it_has_a_session_of_its_own_that_steps_back(tmp_path: Path) -> None:
+    said = in_process(AUTOGROUP.format(lock=str(tmp_path / "lock")))
+    first, loading, after = said[0:3], said[3:6], said[6:9]
+    assert first[2] == "False"
+    assert loading[0] != first[0]
+    assert loading[1:] == [str(priority.BACK), "True"]
+    assert after == [loading[0], "0", "True"]
+
+
 LOADING = """
 import time
 from pathlib import Path

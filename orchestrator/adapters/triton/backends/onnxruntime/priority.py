@@ -1,21 +1,26 @@
 """A further version that is being loaded steps back behind those that answer meanwhile: each instance takes a core for a second or so.
 
-Its instances load one after the other, so that decoders keep a core: they are of another session, whose share of the cores no niceness
-here protects. Each is nice meanwhile, where it may come back: that takes the capability CAP_SYS_NICE or a limit that allows it. What a
-service begins with is loaded as fast as can be.
+Its instances load one after the other, each in a session of its own: where the kernel shares the cores out by session first (autogroups),
+that session steps back behind decoders too, which niceness alone cannot bring about. Each is nice as well, where it may come back: that
+takes the capability CAP_SYS_NICE or a limit that allows it. What a service begins with is loaded as fast as can be.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import resource
+import time
 from pathlib import Path
 from typing import BinaryIO
 
 BACK = 10  # niceness while it is loaded
 _CAP_SYS_NICE = 23  # capability(7)
 _LOWEST = 20  # getrlimit(2): niceness may be lowered to 20 - RLIMIT_NICE
+
+_AUTOGROUP = Path("/proc/self/autogroup")
+_TRIES = 20  # the kernel may refuse two changes of autogroups within 0.1 s, whoever makes them
 
 _LOCK = Path(__file__).with_name("loading.lock")
 
@@ -36,6 +41,9 @@ def step_back() -> None:
     global _before, _turn
     _turn = _LOCK.open("wb")
     fcntl.flock(_turn, fcntl.LOCK_EX)
+    with contextlib.suppress(PermissionError):  # it leads a group of processes already, so its session is left alone
+        os.setsid()
+        _share(BACK)
     now = os.getpriority(os.PRIO_PROCESS, 0)
     if _before is None and now < BACK and _may_return(now):
         _before = now
@@ -48,6 +56,8 @@ def come_back() -> None:
     if _before is not None:
         _set(_before)
         _before = None
+    if os.getsid(0) == os.getpid():
+        _share(0)
     if _turn is not None:
         _turn.close()
         _turn = None
@@ -63,3 +73,15 @@ def _may_return(niceness: int) -> bool:
 def _set(niceness: int) -> None:
     for thread in os.listdir("/proc/self/task"):  # on Linux each has a niceness of its own
         os.setpriority(os.PRIO_PROCESS, int(thread), niceness)
+
+
+def _share(niceness: int) -> None:
+    """Of this process's session."""
+    for _ in range(_TRIES):
+        try:
+            _AUTOGROUP.write_text(str(niceness))
+            return
+        except BlockingIOError:
+            time.sleep(0.05)
+        except OSError:  # this kernel has none
+            return

@@ -125,8 +125,14 @@ class Settings(BaseSettings):
     max_decode_seconds: float = Field(4 * 3600.0, gt=0)
     embed_text: bool = Field(True, description="give stored texts vectors, so that search finds them by meaning")
     drain_seconds: float = Field(30.0, ge=0)
-    log_level: str = "info"
-    log_json: bool = False
+    log_level: str = Field("info", description="debug, info, warning or error")
+    log_json: bool = Field(False, description="one JSON object a line, else text")
+    trace_endpoint: str = Field(
+        "",
+        pattern=r"^(https?://.+)?$",
+        description="http://host:port of a collector (OTLP over gRPC); empty: nothing is traced",
+    )
+    trace_share: float = Field(1.0, ge=0, le=1, description="of the calls whose clients do not decide that themselves")
 
     @field_validator("triton_header")
     @classmethod

@@ -13,7 +13,8 @@ import structlog
 import typer
 from pydantic import ValidationError
 
-from orchestrator.cli import logs, loop
+from orchestrator import logs
+from orchestrator.cli import loop
 from orchestrator.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -83,9 +84,9 @@ async def _serve(settings: Settings) -> None:
     async with running_app(settings, patient_inference) as address:
         gc.collect()
         gc.freeze()  # what lives as long as the service: looking through it again and again stops everything for 80 ms
-        log.info("serving", address=address)
+        log.info("service.serving", address=address)
         await stop.wait()
-        log.info("draining", seconds=settings.drain_seconds)
+        log.info("service.draining", seconds=settings.drain_seconds)
         for number in (signal.SIGTERM, signal.SIGINT):
             running.remove_signal_handler(number)  # a second signal does not wait
-    log.info("stopped")
+    log.info("service.stopped")

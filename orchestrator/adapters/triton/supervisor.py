@@ -28,8 +28,10 @@ from orchestrator.adapters.triton.connection import Connection, is_lost, words
 from orchestrator.adapters.triton.hosts import Host
 from orchestrator.adapters.triton.identity import identify
 from orchestrator.adapters.triton.model import Model, Phase
+from orchestrator.adapters.triton.repository import split
 from orchestrator.adapters.triton.transport import Call, Transport
 from orchestrator.errors import FilesRefused, InferenceUnavailable, ReelsiftError
+from orchestrator.pipeline.telemetry import Telemetry
 
 _DROP_POLL_S = 0.5
 
@@ -69,8 +71,17 @@ class Trial(Enum):
 class Supervisor:
     """Runs ``host``; ``transport`` carries its probes."""
 
-    def __init__(self, host: Host, transport: Transport, repository: Path, patience: Patience | None = None) -> None:
+    def __init__(
+        self,
+        host: Host,
+        transport: Transport,
+        repository: Path,
+        patience: Patience | None = None,
+        telemetry: Telemetry | None = None,
+    ) -> None:
         self._host, self._transport, self._repository = host, transport, repository
+        self.telemetry = telemetry or Telemetry()
+        self.telemetry.watch_models(lambda: self.serving, self._loaded)
         self._patience = patience or Patience()
         self.expendable: frozenset[str] = frozenset()
         self._models: dict[str, Model] = {}
@@ -81,6 +92,7 @@ class Supervisor:
         self._started: asyncio.Future[None] | None = None
         self._stopping = False
         self._fruitless = 0
+        self._starts = 0
 
     # --- what the application asks -----------------------------------------------------------------------------------
 
@@ -190,6 +202,14 @@ class Supervisor:
             raise InferenceUnavailable(f"the model {name} is not loaded", model=name)
         return model
 
+    def _loaded(self) -> list[tuple[str, str, bool]]:
+        """Each model that has been loaded, its version, and whether it answers."""
+        return [
+            (split(name)[0], model.version.version, model.phase is Phase.READY and self.serving)
+            for name, model in list(self._models.items())  # asked from other threads, too
+            if model.version is not None
+        ]
+
     def subscribe(self, listener: Callable[[Event], None]) -> None:
         """Call ``listener`` with every later event."""
         self._listeners.append(listener)
@@ -258,8 +278,11 @@ class Supervisor:
 
     async def _bring_up(self, connection: Connection) -> None:
         await connection.live(self._patience.start_s)
+        version = await connection.version()
         await self._host.prepare(connection)
         self._connection = connection
+        self._starts += 1
+        self.telemetry.triton_started(version, again=self._starts > 1)
         self._emit("triton.server_ready")
         if self._started is not None and not self._started.done():
             self._started.set_result(None)
@@ -349,6 +372,7 @@ class Supervisor:
 
     def _stub_died(self, name: str) -> None:
         model = self._models.get(name)
+        self.telemetry.model_died(split(name)[0])
         self._emit("triton.stub_died", name)
         if (
             model is None

@@ -22,10 +22,11 @@ from pathlib import Path
 import numpy as np
 import psutil
 
+from orchestrator import logs
 from orchestrator.adapters.frames.arena import Arena
 from orchestrator.api.client import AnalysisOptions, ClientError, connect
 from orchestrator.app import running_inference
-from orchestrator.cli import logs, loop
+from orchestrator.cli import loop
 from orchestrator.cli.inside import inside
 from orchestrator.core.frames import Slot
 from orchestrator.core.results import ModelVersion

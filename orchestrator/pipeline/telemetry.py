@@ -5,7 +5,7 @@ Whoever counts overrides what it wants to hear (``adapters/telemetry/prometheus.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from orchestrator.core.alerting import Level
@@ -16,6 +16,9 @@ from orchestrator.core.statistics import Spent
 
 ModelsLook = Callable[[], Iterable[tuple[str, str, bool]]]
 """Tells each loaded model: its name, its version, and whether it answers."""
+
+TritonPage = Callable[[], Awaitable[str]]
+"""Asks Triton for its own page of metrics; empty where its address is not known. Raises ``InferenceUnavailable``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,10 @@ class Telemetry:
         """Everything that was heard, in a form that the header ``accept`` takes, and its content type. From any thread; it may take
         milliseconds."""
         return b"", "text/plain; charset=utf-8"
+
+    async def triton_page(self) -> str:
+        """What Triton itself has counted; empty where that is not to be had here. Raises ``InferenceUnavailable`` while it is away."""
+        return ""
 
     # --- calls of clients ---
 
@@ -85,8 +92,9 @@ class Telemetry:
     def triton_started(self, version: str, *, again: bool) -> None:
         """Triton answers, ``again`` after it was away."""
 
-    def watch_models(self, serving: Callable[[], bool], models: ModelsLook) -> None:
-        """How to find out whether Triton and its models answer: asked when somebody wants to know, from any thread."""
+    def watch_models(self, serving: Callable[[], bool], models: ModelsLook, page: TritonPage) -> None:
+        """How to find out whether Triton and its models answer: asked when somebody wants to know, from any thread. ``page``: what it has
+        counted, asked on the event loop."""
 
     def stepped(self, model: str, action: str, *, automatic: bool) -> None:
         """A model's rollout took a step."""

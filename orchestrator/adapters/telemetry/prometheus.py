@@ -14,7 +14,7 @@ from orchestrator.core.alerting import Level
 from orchestrator.core.health import Reading
 from orchestrator.core.jobs import AnalysisState
 from orchestrator.core.recent import Recent
-from orchestrator.pipeline.telemetry import ModelsLook, Telemetry, Worked
+from orchestrator.pipeline.telemetry import ModelsLook, Telemetry, TritonPage, Worked
 
 _FATES = ("decoded", "corrupt", "dropped", "skipped", "redecoded")  # of frames, as a ledger names them
 _APART = frozenset({"Live", "Ready", "Metrics", "Check", "StageVersion"})
@@ -33,6 +33,7 @@ class PrometheusTelemetry(Telemetry):
         GCCollector(registry=self.metrics.registry)
         self._serving: Callable[[], bool] = lambda: False
         self._models: ModelsLook = lambda: ()
+        self._triton_page: TritonPage = super().triton_page
         self._begin()
 
     def _begin(self) -> None:
@@ -58,6 +59,10 @@ class PrometheusTelemetry(Telemetry):
         _replace(metrics.model_ready, {(model, version): ready for model, version, ready in self._models()})
         encode, content_type = choose_encoder(accept)
         return encode(metrics.registry), content_type
+
+    async def triton_page(self) -> str:
+        """See ``Telemetry``."""
+        return await self._triton_page()
 
     def logged(self, level: str) -> None:
         """A warning or an error was logged."""
@@ -151,9 +156,9 @@ class PrometheusTelemetry(Telemetry):
         if again:
             self.metrics.triton_restarts.inc()
 
-    def watch_models(self, serving: Callable[[], bool], models: ModelsLook) -> None:
+    def watch_models(self, serving: Callable[[], bool], models: ModelsLook, page: TritonPage) -> None:
         """See ``Telemetry``."""
-        self._serving, self._models = serving, models
+        self._serving, self._models, self._triton_page = serving, models, page
 
     def stepped(self, model: str, action: str, *, automatic: bool) -> None:
         """See ``Telemetry``."""

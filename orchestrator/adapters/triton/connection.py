@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPException
 from urllib.request import urlopen
 
 import grpc
@@ -20,6 +21,7 @@ from orchestrator.adapters.frames.arena import GPU_SUFFIX, Arena
 from orchestrator.adapters.triton import contract
 from orchestrator.adapters.triton.contract import ModelContract
 from orchestrator.adapters.triton.server import Endpoint
+from orchestrator.errors import InferenceUnavailable
 
 _OPTIONS = (
     ("grpc.max_send_message_length", -1),
@@ -29,6 +31,7 @@ _OPTIONS = (
     ("grpc.max_reconnect_backoff_ms", 500),
 )
 _CONTROL_TIMEOUT_S = 10.0
+_PAGE_TIMEOUT_S = 5.0  # whoever scrapes waits no longer
 _LOST = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.UNKNOWN, grpc.StatusCode.NOT_FOUND)
 _DEAD_STUB = "is not healthy"  # Triton's words: "Stub process 'labels_0_1' is not healthy."
 
@@ -168,9 +171,12 @@ class Connection:
                 )
 
     async def metrics(self) -> str:
-        """The server's Prometheus page; empty where its address is not known."""
+        """The server's Prometheus page; empty where its address is not known. Raises ``InferenceUnavailable``."""
         url = self._endpoint.metrics_url
-        return await asyncio.to_thread(_get, url) if url else ""
+        try:
+            return await asyncio.to_thread(_get, url) if url else ""
+        except (OSError, HTTPException) as error:
+            raise InferenceUnavailable("Triton's page of metrics does not answer") from error
 
     async def close(self) -> None:
         """Close the channel; what still waits on it fails."""
@@ -192,5 +198,5 @@ def _typed() -> Iterator[None]:
 
 
 def _get(url: str) -> str:
-    with urlopen(url, timeout=_CONTROL_TIMEOUT_S) as page:
+    with urlopen(url, timeout=_PAGE_TIMEOUT_S) as page:
         return str(page.read().decode())

@@ -81,7 +81,7 @@ class Supervisor:
     ) -> None:
         self._host, self._transport, self._repository = host, transport, repository
         self.telemetry = telemetry or Telemetry()
-        self.telemetry.watch_models(lambda: self.serving, self._loaded)
+        self.telemetry.watch_models(lambda: self.serving, self._loaded, self.page)
         self._patience = patience or Patience()
         self.expendable: frozenset[str] = frozenset()
         self._models: dict[str, Model] = {}
@@ -213,6 +213,12 @@ class Supervisor:
     def subscribe(self, listener: Callable[[Event], None]) -> None:
         """Call ``listener`` with every later event."""
         self._listeners.append(listener)
+
+    async def page(self) -> str:
+        """Triton's own page of metrics; empty where its address is not known. Raises ``InferenceUnavailable`` while it is away."""
+        if self._connection is None:
+            raise InferenceUnavailable("Triton does not answer")
+        return await self._connection.metrics()
 
     async def metrics(self) -> dict[str, metrics.ModelMetrics]:
         """Triton's own counters by model, since the start of the server that runs now."""

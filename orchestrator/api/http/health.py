@@ -14,6 +14,7 @@ from orchestrator.api.http.operations import Services
 
 log = structlog.get_logger(__name__)
 
+PROMETHEUS_TEXT = "text/plain; version=0.0.4; charset=utf-8"
 READY_SECONDS = 5.0
 
 
@@ -40,6 +41,13 @@ async def metrics(request: Request, services: Services) -> Response:
     """Every metric, in the form that the client takes. Its media type says whether that is OpenMetrics."""
     page, content_type = await asyncio.to_thread(services.telemetry.page, request.headers.get("accept", ""))
     return Response(page, 200, {"Content-Type": content_type, "Cache-Control": "no-store"})
+
+
+async def triton_metrics(request: Request, services: Services) -> Response:
+    """Triton's own page, through us: the port of the embedded one is another at each start."""
+    page = await services.telemetry.triton_page()
+    elsewhere = "# This Triton is run by others: scrape it there.\n"
+    return Response(page or elsewhere, 200, {"Cache-Control": "no-store"}, PROMETHEUS_TEXT)
 
 
 def _answer(value: object, status: int) -> Response:

@@ -33,7 +33,7 @@ from orchestrator.errors import (
     UploadOutOfOrder,
 )
 
-PROBES = ("/healthz", "/readyz", "/metrics")
+PROBES = ("/healthz", "/readyz", "/metrics", "/metrics/triton")
 _ONE = f"{PREFIX}/analyses/{{analysis_id}}"
 
 _ID = path_parameter("analysis_id")
@@ -289,5 +289,14 @@ OPERATIONS: tuple[Operation, ...] = (
         "What Prometheus reads: text, or OpenMetrics with exemplars.",
         health.metrics,
         {200: Result("The metrics.", {"text/plain": {}, "application/openmetrics-text": {}})},
+    ),
+    Operation(
+        "GET",
+        PROBES[3],
+        "TritonMetrics",
+        "What the embedded Triton tells Prometheus; nothing where it runs elsewhere.",
+        health.triton_metrics,
+        {200: Result("The metrics.", {"text/plain": {}})},
+        errors=(InferenceUnavailable,),
     ),
 )

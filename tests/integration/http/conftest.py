@@ -14,6 +14,7 @@ import pytest_asyncio
 
 from orchestrator.api.http.server import http_server
 from orchestrator.pipeline.rollouts import RolloutService
+from orchestrator.pipeline.telemetry import Telemetry
 from tests.integration.http.scripted import ScriptedAnalyses, ScriptedSearches
 from tests.support.model_server import FakeModelServer, MemoryRollouts
 
@@ -51,6 +52,7 @@ async def serving(
     checks: Mapping[str, bool] | Exception | None = None,
     *,
     port: bool = False,
+    telemetry: Telemetry | None = None,
     grace: float = 0.3,
 ) -> AsyncIterator[Running]:
     """Run a server until the context ends."""
@@ -64,7 +66,9 @@ async def serving(
 
     with tempfile.TemporaryDirectory() as folder:
         listen = "127.0.0.1:0" if port else f"unix:{Path(folder) / 'http'}"
-        async with http_server(analyses, searches, rollouts, listen, ready=ready, grace=grace) as address:
+        async with http_server(
+            analyses, searches, rollouts, listen, ready=ready, telemetry=telemetry, grace=grace
+        ) as address:
             uds = None if port else address.removeprefix("unix:")
             base = f"http://{address}" if port else "http://reelsift"
             async with httpx.AsyncClient(

@@ -63,12 +63,16 @@ def everything(telemetry: Telemetry) -> None:
     telemetry.model_died("labels")
     telemetry.triton_started("2.51.0", again=False)
     telemetry.triton_started("2.51.0", again=True)
-    telemetry.watch_models(lambda: True, lambda: [("labels", "1", True), ("objects", "2", False)])
+    telemetry.watch_models(lambda: True, lambda: [("labels", "1", True), ("objects", "2", False)], a_page)
     telemetry.stepped("labels", "STAGE", automatic=False)
     readings = [up("triton", works=False), measured("disk/data", 0.85, "ratio", Limits(0.8, 0.9))]
     telemetry.looked(readings, looked_at(), {Level.CRITICAL: 1, Level.WARNING: 1})
     telemetry.notified("delivered")
     telemetry.removed("uploads", 7)
+
+
+async def a_page() -> str:
+    return "nv_inference_count 1"
 
 
 def looked_at() -> dict[str, float]:

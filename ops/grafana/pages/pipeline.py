@@ -42,6 +42,15 @@ def pipeline() -> Dashboard:
                 why="Stages overlap: they may add up to more than the realtime factor",
             ),
             lines(
+                "Inference by analyzer, per second of media",
+                "s",
+                Query(
+                    f'sum by (analyzer) (rate(reelsift_stage_seconds_total{{{MINE}, stage="infer"}}{RATE}))'
+                    f" / ignoring (analyzer) group_left sum(rate(reelsift_media_seconds_total{{{MINE}}}{RATE}))",
+                    "{{analyzer}}",
+                ),
+            ),
+            lines(
                 "Commits of segments",
                 "s",
                 Query(quantile(0.95, "reelsift_store_commit_seconds", "instance"), "95 % {{instance}}"),
@@ -56,6 +65,7 @@ def pipeline() -> Dashboard:
                 "s",
                 Query(f"max by (instance) (reelsift_analyses_longest_idle_seconds{{{MINE}}})", "{{instance}}"),
                 limit=1800,
+                width=24,
             ),
         ],
     )

@@ -41,6 +41,19 @@ def test_streams_are_chosen_by_labels_that_lines_are_shipped_with(queries: dict[
         assert ("service", "=", "reelsift") in query.matchers, name
 
 
+def test_fields_and_events_are_those_of_the_log(queries: dict[str, Parsed]) -> None:
+    page = (OPS / "logs.md").read_text(encoding="utf-8")
+    events = set(re.findall(r"^\| `([a-z]+\.\w+)` \|", page, flags=re.MULTILINE))
+    fields = set(re.findall(r"`(\w+)`", page)) | LABELS
+    for name, query in queries.items():
+        named = {field for field, _, _ in query.filters} | query.fields
+        assert named <= fields, f"{name}: no line has {sorted(named - fields)}"
+        for field, operator, value in query.filters:
+            if field == "event":
+                assert operator in ("=", "=~")
+                assert any(re.fullmatch(value, event) for event in events), f"{name}: nothing is logged as {value}"
+
+
 def test_the_way_to_loki_is_whole() -> None:
     """Every component that is referred to is there, braces close, and the fields that are read become labels or go beside the line."""
     text = "\n".join(path.read_text(encoding="utf-8") for path in SHIPPING)

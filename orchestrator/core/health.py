@@ -16,6 +16,31 @@ class Status(IntEnum):
     CRITICAL = 2  # it does not, or soon will not: somebody should look now
 
 
+KINDS = frozenset(
+    {
+        "triton",
+        "model",
+        "decoders",
+        "gpu",
+        "database",
+        "artifacts",
+        "queue",
+        "workers",
+        "sessions",
+        "failures",
+        "latency",
+        "disk",
+        "memory",
+        "cpu",
+        "frames",
+        "certificate",
+        "clock",
+        "backup",
+    }
+)
+"""What components there are, by the first part of their names. Each has its page, ``ops/runbooks/KIND.md``."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """From which value on a component is in a bad way. ``critical`` below ``warning`` means that small values are bad."""

@@ -27,6 +27,7 @@ from tests.support.series import OPS, RULES
 
 WINDOW = "10s"  # in place of every range and offset of a rule
 START_SECONDS = 20.0
+_TEMPLATES = Path("/usr/share/prometheus/alertmanager")
 TOKEN = "a-token-of-the-tests"
 
 
@@ -40,6 +41,22 @@ def prometheus_tool(name: str) -> Tool:
 def alertmanager_tool(name: str) -> Tool:
     """``prometheus-alertmanager`` or ``amtool``."""
     return tool("prometheus-alertmanager", f"usr/bin/{name}")
+
+
+def alertmanager_in(folder: Path) -> Tool:
+    """``prometheus-alertmanager``, to be run in ``folder``. Debian's reads its templates at a fixed place, which only root can fill: where
+    it is not installed, this is a copy that reads them where it runs."""
+    found = alertmanager_tool("prometheus-alertmanager")
+    if _TEMPLATES.is_dir():
+        return found
+    for path in (found.path.parents[2] / _TEMPLATES.relative_to("/")).glob("*.tmpl"):
+        shutil.copy(path, folder)
+    fixed = str(_TEMPLATES).encode()
+    here = b"/proc/self/cwd".ljust(len(fixed), b"/")
+    copy = folder / found.path.name
+    copy.write_bytes(found.path.read_bytes().replace(fixed, here))
+    copy.chmod(0o755)
+    return Tool(copy)
 
 
 def until(true: Callable[[], Any], seconds: float, what: str) -> Any:
@@ -134,9 +151,7 @@ def alertmanager(folder: Path, receiver: str) -> Iterator[str]:
     (folder / "alertmanager.yml").write_text(text)
     address = f"127.0.0.1:{free_port()}"
     options = [f"--web.listen-address={address}", "--cluster.listen-address=", f"--storage.path={folder / 'alerts'}"]
-    with _process(
-        alertmanager_tool("prometheus-alertmanager"), [f"--config.file={folder / 'alertmanager.yml'}", *options], folder
-    ):
+    with _process(alertmanager_in(folder), [f"--config.file={folder / 'alertmanager.yml'}", *options], folder):
         until(lambda: ask(f"http://{address}/api/v2/status"), START_SECONDS, "Alertmanager answers")
         yield address
 

@@ -59,11 +59,11 @@ def alertmanager_in(folder: Path) -> Tool:
     return Tool(copy)
 
 
-def until(true: Callable[[], Any], seconds: float, what: str) -> Any:
-    """What ``true`` returns, as soon as it is something. ``AssertionError`` after ``seconds``."""
+def until(true: Callable[[], Any], seconds: float, what: str | Callable[[], str]) -> Any:
+    """What ``true`` returns, as soon as it is something. ``AssertionError`` after ``seconds``, with the words ``what``."""
     end = time.monotonic() + seconds
     while not (found := true()):
-        assert time.monotonic() < end, f"not within {seconds:g} s: {what}"
+        assert time.monotonic() < end, f"not within {seconds:g} s: {what if isinstance(what, str) else what()}"
         time.sleep(0.1)
     return found
 
@@ -103,14 +103,15 @@ class Webhook:
     tokens: set[str] = field(default_factory=set)
     refuses: bool = False
 
-    def told(self, alert: str, status: str, path: str = "") -> bool:
-        """Whether a notice named ``alert`` as ``firing`` or ``resolved``."""
-        return any(
-            each["labels"]["alertname"] == alert and each["status"] == status
+    def told(self, status: str, path: str = "") -> set[str]:
+        """The alerts of which notices told that they are ``firing`` or ``resolved``."""
+        return {
+            each["labels"]["alertname"]
             for place, notice in list(self.notices)
             if path in ("", place)
             for each in notice["alerts"]
-        )
+            if each["status"] == status
+        }
 
 
 @contextmanager

@@ -37,12 +37,14 @@ class TritonPage:
 
 @dataclass
 class Stand:
-    """``a`` serves Triton's page, too; ``b`` has what ``a`` cannot have at the same time. While ``broken``, counters of faults go up."""
+    """``a`` serves Triton's page, too; ``b`` has what ``a`` cannot have at the same time. ``broken``: everything is, but Triton is there.
+    ``without_triton``: that is all, and what comes of it."""
 
     a: Metrics = field(default_factory=Metrics)
     b: Metrics = field(default_factory=Metrics)
     triton: TritonPage = field(default_factory=TritonPage)
     broken: bool = True
+    without_triton: bool = False
 
     def __post_init__(self) -> None:
         self._began = Gauge("process_start_time_seconds", "-", registry=self.a.registry)
@@ -59,6 +61,11 @@ class Stand:
             self.triton.failure.labels("labels", "1", "BACKEND").inc(20)
             self.triton.queue.labels("labels", "1").inc(200e6)
             self.triton.gpu_memory.labels("GPU-1").set(95)
+        if self.without_triton:
+            self.a.triton_up.set(0)
+            self.a.model_ready.labels("labels", "1").set(0)
+            self.a.requests.labels("http", "GET", "UNAVAILABLE").inc(5)
+            self.a.request_seconds.labels("http", "GET").observe(8)
 
 
 def _work(metrics: Metrics) -> None:
@@ -101,7 +108,6 @@ def _triton_works(page: TritonPage) -> None:
 
 def _break(metrics: Metrics) -> None:
     """All that can go wrong at one time."""
-    metrics.triton_up.set(0)
     metrics.running.set(0)
     metrics.queued.set(150)
     metrics.queue_seconds.set(4000)

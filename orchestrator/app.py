@@ -125,7 +125,8 @@ async def running_app(
         stack.push_async_callback(decoder.close)
         await decoder.start()
         inference = await stack.enter_async_context(inference_of(settings, arena))
-        rollouts = keeper = None
+        rollouts: RolloutService | None = None
+        keeper: Keeper | None = None
         if isinstance(inference, Versioned) and inference.models is not None:
             rollouts = RolloutService(inference.models, SqlRollouts(store.database))
             keeper = Keeper(rollouts, settings.rollout.budgets(), pace(settings))

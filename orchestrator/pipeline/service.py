@@ -71,6 +71,22 @@ class AnalysisService:
         """Whether new analyses are taken: not when draining, nor while the disk is full."""
         return not (self._draining or self._parts.disk.full)
 
+    @property
+    def running(self) -> int:
+        """Analyses at work here."""
+        return self._runner.at_work
+
+    @property
+    def leaving(self) -> bool:
+        """Whether this server is going away."""
+        return self._draining
+
+    @property
+    def places(self) -> int:
+        """How many analyses may be at work here at once; 0 while none is begun any more."""
+        begins = self._running is not None and not self._running.done() and not self._draining
+        return self._limits.running if begins else 0
+
     def start(self) -> None:
         """Begin to run what is queued, what an earlier process left behind first."""
         self._running = asyncio.create_task(self._runner.run(), name="runner")

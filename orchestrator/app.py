@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, closing
 from functools import partial
-from typing import Any
 
 from orchestrator.adapters.blobs.local import LocalBlobs
 from orchestrator.adapters.blobs.opening import open_blobs
@@ -32,6 +30,7 @@ from orchestrator.adapters.triton.transport import InlineTransport, SharedMemory
 from orchestrator.api.http.server import http_server
 from orchestrator.api.server import grpc_server
 from orchestrator.core.media import DecodeLimits
+from orchestrator.pipeline.aside import aside
 from orchestrator.pipeline.attempt import Parts
 from orchestrator.pipeline.cleanup import Cleaner
 from orchestrator.pipeline.convergence import Keeper, Pace
@@ -42,6 +41,7 @@ from orchestrator.pipeline.searching import Embedder, Indexer, SearchService
 from orchestrator.pipeline.service import AnalysisService, ServiceLimits
 from orchestrator.ports import Inference
 from orchestrator.settings import Settings
+from orchestrator.watch import World, watched
 
 SCRATCH_BYTES = 64 << 20  # outputs and small inputs of the requests in flight
 TRITON_BYTES = 12 * POOL_BYTES  # of the instances of a default profile
@@ -111,7 +111,7 @@ async def running_app(settings: Settings, inference_of: InferenceOf = running_in
             rollouts = RolloutService(inference.models, SqlRollouts(store.database))
             keeper = Keeper(rollouts, settings.rollout.budgets(), Pace(watch_s=settings.rollout.watch_seconds))
             await keeper.start()  # before any analysis begins
-            await stack.enter_async_context(_aside(keeper.run()))
+            await stack.enter_async_context(aside(keeper.run()))
         parts = Parts(
             decoder=decoder,
             inference=inference,
@@ -131,16 +131,15 @@ async def running_app(settings: Settings, inference_of: InferenceOf = running_in
         index = search_index(store.database)
         embedder = Embedder(inference, Tokens(settings.model_repository))
         searches = SearchService(index, embedder)
-        cleaner = Cleaner(
-            store,
-            SqlPast(store.database),
-            open_blobs(settings.blobs or settings.data_dir / "blobs", settings.blobs_endpoint),
-            LocalBlobs(uploads),
-            settings.retention.policies(),
-        )
-        await stack.enter_async_context(_aside(cleaner.run(settings.cleanup_seconds)))
+        blobs = open_blobs(settings.blobs or settings.data_dir / "blobs", settings.blobs_endpoint)
+        cleaner = Cleaner(store, SqlPast(store.database), blobs, LocalBlobs(uploads), settings.retention.policies())
+        await stack.enter_async_context(aside(cleaner.run(settings.cleanup_seconds)))
         if settings.embed_text:
-            await stack.enter_async_context(_aside(Indexer(index, embedder).run()))
+            await stack.enter_async_context(aside(Indexer(index, embedder).run()))
+
+        world = World(store.database, blobs, uploads, decoder, inference, service, parts.disk, arena, gpu)
+        if settings.look_seconds:
+            await stack.enter_async_context(watched(settings, world))
 
         async def ready() -> Mapping[str, bool]:
             await store.queued(limit=1)
@@ -154,14 +153,3 @@ async def running_app(settings: Settings, inference_of: InferenceOf = running_in
             finally:
                 await server.drain()
                 await service.drain(settings.drain_seconds)
-
-
-@asynccontextmanager
-async def _aside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Have ``work`` done beside the service, until the context ends."""
-    task = asyncio.create_task(work)
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)

@@ -1,20 +1,26 @@
-"""Settings: environment variables ``REELSIFT_*`` (nested with ``__``), overridden by command line options."""
+"""Settings: command line options, then environment variables ``REELSIFT_*`` (nested with ``__``), then the file that ``REELSIFT_CONFIG``
+names: TOML with the same names in lower case, nested ones as tables. A reload reads the file again; see ``reloading.py``.
+"""
 
 from __future__ import annotations
 
 import os
 import socket
+import tomllib
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
 from platformdirs import user_cache_path, user_data_path
 from pydantic import BaseModel, Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from orchestrator.core.health import Limits
 from orchestrator.core.retention import Kind, Policies, Policy
 from orchestrator.core.rollout import Budgets
+from orchestrator.errors import SetupError
+
+CONFIG = "REELSIFT_CONFIG"
 
 
 def _cores() -> int:
@@ -103,6 +109,9 @@ class Thresholds(BaseModel):
     queue: Threshold = Threshold(warning=10, critical=100)  # analyses that wait
     queue_age: Threshold = Threshold(warning=900, critical=3600)  # seconds that the oldest has waited
     failures: Threshold = Threshold(warning=0.05, critical=0.1)  # of the analyses of the last hour
+    frames: Threshold = Threshold(
+        warning=0.001, critical=0.01
+    )  # lost of those that were to be decoded, of the last hour
     failures_least: int = Field(default=20, ge=1, description="analyses of an hour before their failures are judged")
     decoders: Threshold = Threshold(warning=6, critical=20)  # crashes a minute
     models: Threshold = Threshold(warning=3, critical=10)  # deaths of a model's processes a minute
@@ -133,6 +142,11 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="REELSIFT_", env_nested_delimiter="__")
 
+    server_name: str = Field(
+        default_factory=socket.gethostname,
+        min_length=1,
+        description="names this server among those that share a database",
+    )
     listen: str = Field("127.0.0.1:50051", description="host:port or unix:PATH of the gRPC server")
     http_listen: str = Field("127.0.0.1:8080", description="host:port or unix:PATH of the HTTP server; empty: none")
     triton: str = Field("", description="host:port of a Triton that runs elsewhere; empty: start one here")
@@ -164,6 +178,9 @@ class Settings(BaseSettings):
     max_interruptions: int = Field(
         5, ge=1, description="deaths of this process at one segment, before its analysis is quarantined"
     )
+    stuck_seconds: float = Field(
+        1800.0, gt=0, description="for which a running analysis may not get on, before it is stopped and tried again"
+    )
     gpu: str = Field(
         "auto",
         pattern=r"^(auto|off|\d+)$",
@@ -175,11 +192,6 @@ class Settings(BaseSettings):
     max_decode_seconds: float = Field(4 * 3600.0, gt=0)
     embed_text: bool = Field(True, description="give stored texts vectors, so that search finds them by meaning")
     drain_seconds: float = Field(30.0, ge=0)
-    server_name: str = Field(
-        default_factory=socket.gethostname,
-        min_length=1,
-        description="this server in health, alerts and history; it stays over restarts, and no other has it",
-    )
     look_seconds: float = Field(5.0, ge=0, description="between two looks at every part of the service; 0: never")
     limits: Thresholds = Field(default_factory=Thresholds, description="from when on a part is in a bad way")
     notify: tuple[SecretStr, ...] = Field(
@@ -189,8 +201,30 @@ class Settings(BaseSettings):
     history_days: float = Field(30.0, gt=0, description="for which samples and resolved alerts are kept")
     certificates: tuple[Path, ...] = Field((), description="files (PEM) whose end is watched")
     backups: Path | None = Field(None, description="folder of backups, the newest of which is watched")
-    log_level: str = "info"
+    log_level: str = Field("info", pattern=r"(?i)^(debug|info|warning|error)$")
     log_json: bool = False
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Those named above, the first first. Raises ``SetupError`` for a file that is not there, or is no TOML."""
+        name = os.environ.get(CONFIG)
+        if not name:
+            return init_settings, env_settings
+        try:
+            with Path(name).open("rb") as file:
+                tomllib.load(file)
+            return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, Path(name))
+        except OSError as error:
+            raise SetupError(f"the file that {CONFIG} names cannot be read: {os.strerror(error.errno or 0)}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise SetupError(f"the file that {CONFIG} names is no TOML: {error}") from error
 
     @field_validator("triton_header")
     @classmethod

@@ -22,19 +22,22 @@ from orchestrator.adapters.probes.disk import Disks
 from orchestrator.adapters.probes.gpu import Gpu, NoGpu
 from orchestrator.adapters.probes.pace import Seldom
 from orchestrator.adapters.probes.resources import Resources
+from orchestrator.adapters.probes.sessions import Sessions
 from orchestrator.adapters.probes.triton import Triton
 from orchestrator.adapters.probes.work import Failures, Queue, QueueLimits
 from orchestrator.adapters.stores import database
 from orchestrator.adapters.stores.operations import SqlOperations
+from orchestrator.errors import InvalidRequest, SetupError
 from orchestrator.pipeline.alerting import Alerting
 from orchestrator.pipeline.aside import aside
 from orchestrator.pipeline.disk import DiskGuard
 from orchestrator.pipeline.history import History
 from orchestrator.pipeline.observing import Observing
-from orchestrator.pipeline.operation_ports import Observable, OperationsStore, Probe
+from orchestrator.pipeline.operation_ports import Notifier, Observable, OperationsStore, Probe
 from orchestrator.pipeline.service import AnalysisService
 from orchestrator.pipeline.watching import Watching
 from orchestrator.ports import BlobStore, Inference
+from orchestrator.reloading import Apply, Reloads
 from orchestrator.settings import Settings
 
 REMOTE_SECONDS = 60.0  # between two looks at an artifact store that takes money for each
@@ -57,17 +60,31 @@ class World:
 
 
 @asynccontextmanager
-async def watched(settings: Settings, world: World) -> AsyncIterator[Observing]:
-    """Look at the world, raise alerts and keep the history, until the context ends. Raises ``SetupError``, ``StoreUnavailable``."""
+async def watched(settings: Settings, world: World, reloads: Reloads) -> AsyncIterator[Observing]:
+    """Look at the world, raise alerts and keep the history, until the context ends; limits, and who is told, change with ``reloads``.
+    Raises ``SetupError``, ``StoreUnavailable``."""
     store = SqlOperations(world.database)
-    notifier = AppriseNotifier(settings.notify) if settings.notify else None
-    alerting = Alerting(settings.server_name, store, notifier)
+    alerting = Alerting(settings.server_name, store, _notifier(settings))
     await alerting.start()
     watching = Watching(
         settings.server_name, list(probes(settings, world, store)), alerting, every=settings.look_seconds
     )
     history = History(settings.server_name, store, every=settings.history_seconds, days=settings.history_days)
     watching.subscribe(history.looked)
+
+    def tell(new: Settings) -> Apply:
+        try:
+            notifier = _notifier(new)
+        except SetupError as error:
+            raise InvalidRequest(str(error)) from error
+        return lambda: alerting.tell_to(notifier)
+
+    def look(new: Settings) -> Apply:
+        eyes = list(probes(new, world, store))
+        return lambda: watching.look_with(eyes)
+
+    reloads.on(("notify",), tell)
+    reloads.on(("limits", "certificates", "backups"), look)
     await watching.look()  # whoever asks is answered from the start
     async with AsyncExitStack() as stack:
         for work in (alerting.run(), history.run(), watching.run()):
@@ -85,20 +102,24 @@ def probes(settings: Settings, world: World, store: OperationsStore) -> Iterator
     yield Database(store, limits.database.limits())
     artifacts = Artifacts(world.blobs, limits.artifacts.limits())
     yield artifacts if isinstance(world.blobs, LocalBlobs) else Seldom(artifacts, REMOTE_SECONDS)
-    capacity = settings.max_running + settings.max_waiting
-    yield Queue(store, world.service, QueueLimits(limits.queue.limits(), limits.queue_age.limits(), capacity))
-    yield Failures(store, limits.failures.limits(), limits.failures_least)
+    yield Queue(store, world.service, QueueLimits(limits.queue.limits(), limits.queue_age.limits()))
+    yield Sessions(world.service.runner.idle, lambda: world.service.limits.stuck)
+    yield Failures(store, limits.failures.limits(), limits.failures_least, limits.frames.limits())
     places = {"data": settings.data_dir, "uploads": world.uploads}
     if settings.blobs and isinstance(world.blobs, LocalBlobs):
         places["blobs"] = Path(settings.blobs)
     if settings.backups is not None:
         places["backups"] = settings.backups
         yield Seldom(Backups(settings.backups, limits.backup.limits()), FILES_SECONDS)
-    yield Disks(places, limits.disk.limits(), low=settings.disk_low_bytes, full=lambda: world.disk.full)
+    yield Disks(places, limits.disk.limits(), full=lambda: world.disk.full)
     yield Resources(limits.memory.limits(), limits.cpu.limits())
     if settings.certificates:
         yield Seldom(Certificates(settings.certificates, limits.certificates.limits()), FILES_SECONDS)
     yield Clock(limits.clock.limits(), must_be_kept=limits.clock_kept)
+
+
+def _notifier(settings: Settings) -> Notifier | None:
+    return AppriseNotifier(settings.notify) if settings.notify else None
 
 
 def _gpu(settings: Settings, world: World) -> Probe:

@@ -66,6 +66,10 @@ class Alerting:
             self._open[alert.component] = alert.id
             self._looks[alert.component] = Hysteresis(alert.level)
 
+    def tell_to(self, notifier: Notifier | None) -> None:
+        """Have another one told from now on."""
+        self._notifier = notifier
+
     async def run(self) -> None:
         """Write and tell until cancelled."""
         async with asyncio.TaskGroup() as group:

@@ -42,10 +42,12 @@ class Backlog:
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """How analyses ended: successes, and the others by reason. Those that somebody cancelled are not counted."""
+    """How analyses ended: successes, and the others by reason; those that somebody cancelled are not counted. ``frames`` of the ledgers:
+    ``expected``, and ``dropped`` among them."""
 
     succeeded: int = 0
     failed: Mapping[str, int] = field(default_factory=dict)
+    frames: Mapping[str, int] = field(default_factory=dict)
 
 
 class OperationsStore(Protocol):

@@ -22,6 +22,8 @@ from orchestrator.pipeline.operation_ports import Probe
 PATIENCE_SECONDS = 3.0
 LookListener = Callable[[Iterable[Reading], Mapping[str, float], Mapping[Level, int]], None]
 
+_LOOKS: set[asyncio.Task[Seen]] = set()
+
 log = structlog.get_logger(__name__)
 
 
@@ -51,6 +53,10 @@ class Watching:
     def subscribe(self, listener: LookListener) -> None:
         """Call ``listener`` after every look with the readings, what was measured, and the open alerts by level."""
         self._listeners.append(listener)
+
+    def look_with(self, probes: Sequence[Probe]) -> None:
+        """Look with other eyes from now on. What one of the old ones hangs on is left to itself."""
+        self._eyes = [_Eye(probe) for probe in probes]
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -99,6 +105,8 @@ class _Eye:
         if self._task is None:
             self._began = time.monotonic()
             self._task = asyncio.create_task(self._probe.look(), name=f"probe-{self._probe.name}")
+            _LOOKS.add(self._task)  # whoever looks may be replaced meanwhile
+            self._task.add_done_callback(_LOOKS.discard)
         await asyncio.wait({self._task}, timeout=patience)
         if not self._task.done():
             return self._blind(f"no answer for {time.monotonic() - self._began:.0f} s")

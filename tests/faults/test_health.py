@@ -39,6 +39,7 @@ from orchestrator.core.jobs import SourceKind, SourceRef
 from orchestrator.errors import QueueFull, ReelsiftError
 from orchestrator.pipeline.observing import Observing
 from orchestrator.pipeline.service import AnalysisService
+from orchestrator.reloading import Reloads
 from orchestrator.settings import Settings
 from tests.media.synth import plain
 from tests.support.hook import Hook, listening
@@ -136,8 +137,8 @@ async def service() -> AsyncIterator[Service]:
         made: list[tuple[Observing, AnalysisService]] = []
 
         @asynccontextmanager
-        async def watched(settings: Settings, world: watch.World) -> AsyncIterator[Observing]:
-            async with watch.watched(settings, world) as observing:
+        async def watched(settings: Settings, world: watch.World, reloads: Reloads) -> AsyncIterator[Observing]:
+            async with watch.watched(settings, world, reloads) as observing:
                 made.append((observing, world.service))
                 yield observing
 
@@ -238,6 +239,8 @@ async def test_all_is_well_at_first(service: Service) -> None:
         "queue",
         "workers",
         "failures",
+        "frames",
+        "sessions",
         "disk/data",
         "disk/uploads",
         "memory",

@@ -33,8 +33,8 @@ def room_of(folder: Path) -> Room:
 
 
 class Disks:
-    """``disk/PLACE``: the used share of each file system that ``places`` lie on. With less than ``low`` bytes free, or while ``full`` says
-    that the service refuses new work for that, it is critical whatever the share."""
+    """``disk/PLACE``: the used share of each file system that ``places`` lie on. While ``full`` says that the service refuses new work for
+    want of room, the one with the least is critical whatever its share."""
 
     name = "disk"
 
@@ -43,11 +43,10 @@ class Disks:
         places: Mapping[str, Path],
         limits: Limits,
         *,
-        low: int,
         full: Callable[[], bool],
         room: Callable[[Path], Room] = room_of,
     ) -> None:
-        self._places, self._limits, self._low, self._full, self._room = places, limits, low, full, room
+        self._places, self._limits, self._full, self._room = places, limits, full, room
 
     async def look(self) -> Seen:
         """See the port. Raises ``OSError``."""
@@ -70,7 +69,7 @@ class Disks:
     def _reading(self, name: str, room: Room, refusing: bool) -> Reading:
         detail = f"{room.free / GIB:.1f} GiB free of {room.size / GIB:.1f} GiB"
         reading = measured(f"disk/{name}", _used(room), "ratio", self._limits, detail)
-        if refusing or room.free < self._low:
+        if refusing:
             detail += "; new work is refused, and commits wait"
             return Reading(reading.component, Status.CRITICAL, reading.value, "ratio", self._limits, detail)
         return reading

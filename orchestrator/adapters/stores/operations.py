@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, case, delete, func, or_, select, update
 
-from orchestrator.adapters.stores.codec import decode, decode_json, encode_json, from_us, to_us
+from orchestrator.adapters.stores.codec import decode_json, encode_json, from_us, to_us
 from orchestrator.adapters.stores.database import Database
 from orchestrator.adapters.stores.rows import INSERT
-from orchestrator.adapters.stores.schema import alerts, analyses, samples, silences
+from orchestrator.adapters.stores.schema import alerts, analyses, outcomes, samples, silences
+from orchestrator.adapters.stores.statistics import sums
 from orchestrator.core.alerting import Alert, AlertFilter, Level, Silence
 from orchestrator.core.jobs import AnalysisState, SourceKind
-from orchestrator.core.results import Failed
 from orchestrator.core.statistics import Sample
 from orchestrator.errors import NotFound
 from orchestrator.pipeline.operation_ports import Backlog, Ends
 
-REASONS = 1000  # failures whose reasons are read; of more, their shares say as much
 DIGITS = 6  # of a measured value
 
 _a = analyses.c
@@ -105,21 +103,13 @@ def read_backlog(connection: Connection) -> Backlog:
 
 def read_ends(connection: Connection, since: datetime) -> Ends:
     """See ``OperationsStore.ends``."""
-    recent = _a.end_us >= to_us(since)
-    rows = connection.execute(select(_a.state, func.count()).where(recent).group_by(_a.state))
-    counts = {AnalysisState(state): count for state, count in rows}
-    failed = sum(counts.get(state, 0) for state in (AnalysisState.FAILED, AnalysisState.QUARANTINED))
-    reasons: Counter[str] = Counter()
-    if failed:
-        texts = select(_a.failure).where(recent, _a.state.in_(["FAILED", "QUARANTINED"])).order_by(_a.end_us.desc())
-        reasons.update(decode(Failed, text).reason for text in connection.execute(texts.limit(REASONS)).scalars())
-    return Ends(counts.get(AnalysisState.SUCCEEDED, 0), _scaled(reasons, failed))
-
-
-def _scaled(reasons: Counter[str], total: int) -> dict[str, int]:
-    """The reasons of so many, where not all of them were read."""
-    read = reasons.total()
-    return {reason: round(count * total / read) for reason, count in reasons.most_common()} if read else {}
+    o, recent = outcomes.c, outcomes.c.end_us >= to_us(since)
+    counted = select(o.reason, func.count()).where(recent, o.state != AnalysisState.CANCELLED.value).group_by(o.reason)
+    counts: dict[str | None, int] = dict(map(tuple, connection.execute(counted)))
+    frames = sums(connection, "frames", recent)
+    succeeded = counts.pop(None, 0)
+    failed = {str(reason): count for reason, count in counts.items()}
+    return Ends(succeeded, failed, {name: int(frames.get(name, 0)) for name in ("expected", "dropped")})
 
 
 # --- alerts ----------------------------------------------------------------------------------------------------------

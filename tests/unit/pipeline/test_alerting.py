@@ -231,6 +231,17 @@ async def test_with_nobody_to_tell_all_is_told(bench: Bench) -> None:
     assert bench.outcomes == []
 
 
+async def test_another_one_can_be_told(bench: Bench) -> None:
+    other = Ear()
+    async with bench.run() as alerting:
+        twice(alerting, bad())
+        await until(lambda: settled(bench))
+        alerting.tell_to(other)
+        twice(alerting, good())
+        await until(lambda: other.news == [("WARNING", True)])
+    assert bench.ear.news == [("WARNING", False)]
+
+
 async def test_what_changes_while_it_is_told_is_told_as_well(bench: Bench) -> None:
     async with bench.run() as alerting:
         said = bench.ear.tell

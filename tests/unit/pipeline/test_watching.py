@@ -133,6 +133,16 @@ async def test_listeners_hear_of_every_look_and_of_open_alerts() -> None:
     assert heard == [(["a"], {"a_ratio": 1.0}, none), (["a"], {"a_ratio": 1.0}, one)]
 
 
+async def test_it_can_look_with_other_eyes_while_one_hangs() -> None:
+    stuck = Eye("a", Seen())
+    stuck.gate.clear()
+    watcher, _ = watching(stuck)
+    await watcher.look()
+    watcher.look_with([Eye("b", Seen((good("b"),)))])
+    assert [each.reading.component for each in (await watcher.look()).components] == ["b"]
+    stuck.gate.set()
+
+
 async def test_it_looks_again_and_again_whatever_a_listener_does() -> None:
     eye = Eye("a", Seen((good("a"),)))
     watcher, _ = watching(eye, every=0.02)

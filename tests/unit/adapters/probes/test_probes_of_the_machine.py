@@ -41,30 +41,29 @@ def only(seen: Seen) -> Reading:
 # --- disks ---
 
 
-def disks(*rooms: Room, low: int = 0, full: bool = False) -> Disks:
+def disks(*rooms: Room, full: bool = False) -> Disks:
     places = {f"place{number}": Path(f"/{number}") for number in range(len(rooms))}
-    return Disks(places, LIMITS, low=low, full=lambda: full, room=lambda path: rooms[int(path.name)])
+    return Disks(places, LIMITS, full=lambda: full, room=lambda path: rooms[int(path.name)])
 
 
 @pytest.mark.parametrize(
-    ("free", "low", "full", "status"),
+    ("free", "full", "status"),
     [
-        (30, 0, False, "HEALTHY"),
-        (20, 0, False, "WARNING"),
-        (10, 0, False, "CRITICAL"),
-        (30, 31, False, "CRITICAL"),  # the service's own limit
-        (30, 0, True, "CRITICAL"),
+        (30, False, "HEALTHY"),
+        (20, False, "WARNING"),
+        (10, False, "CRITICAL"),
+        (30, True, "CRITICAL"),  # the service's own limit
     ],
 )
-async def test_a_disk(free: int, low: int, full: bool, status: str) -> None:
-    seen = await disks(Room(free * GIB, 100 * GIB, 1), low=low * GIB, full=full).look()
+async def test_a_disk(free: int, full: bool, status: str) -> None:
+    seen = await disks(Room(free * GIB, 100 * GIB, 1), full=full).look()
     reading = only(seen)
     assert (reading.component, reading.status.name, reading.value) == (
         "disk/place0",
         status,
         pytest.approx(1 - free / 100),
     )
-    assert ("refused" in reading.detail) is (full or free < low)
+    assert ("refused" in reading.detail) is full
     assert seen.values == {
         "disk_free_bytes/place0": free * GIB,
         "disk_size_bytes/place0": 100 * GIB,

@@ -14,11 +14,13 @@ from orchestrator.adapters.probes.artifacts import Artifacts
 from orchestrator.adapters.probes.database import Database
 from orchestrator.adapters.probes.decoders import Decoders
 from orchestrator.adapters.probes.pace import Rate, Seldom
+from orchestrator.adapters.probes.sessions import Sessions
 from orchestrator.adapters.probes.triton import AGAIN_SECONDS, Triton
 from orchestrator.adapters.probes.work import Failures, Queue, QueueLimits
 from orchestrator.core.health import Limits, Reading, Seen, Status, measured
 from orchestrator.errors import NotFound, StoreUnavailable
 from orchestrator.pipeline.operation_ports import Backlog, Ends, Probe, Standing
+from orchestrator.pipeline.service import ServiceLimits
 from tests.support.operations_store import THEN, MemoryOperations
 
 QUICK = Limits(1, 2)
@@ -232,7 +234,8 @@ class Desk:
     running: int = 1
     places: int = 2
     accepting: bool = True
-    leaving: bool = False
+    resting: bool = False
+    limits: ServiceLimits = field(default_factory=lambda: ServiceLimits(2, 32))
 
 
 class Waiting(MemoryOperations):
@@ -249,7 +252,7 @@ class Waiting(MemoryOperations):
         return self.ended
 
 
-LIMITS = QueueLimits(Limits(10, 100), Limits(900, 3600), capacity=34)
+LIMITS = QueueLimits(Limits(10, 100), Limits(900, 3600))
 
 
 @pytest.mark.parametrize(
@@ -285,7 +288,7 @@ async def test_the_queue(waiting: int, minutes: int, unended: int, status: str, 
     [
         (Desk(places=0), 1, "CRITICAL"),
         (Desk(places=0), 0, "HEALTHY"),
-        (Desk(places=0, leaving=True), 1, "HEALTHY"),
+        (Desk(places=0, resting=True), 1, "HEALTHY"),
         (Desk(), 5, "HEALTHY"),
     ],
 )
@@ -308,9 +311,33 @@ async def test_somebody_works_on_what_waits(desk: Desk, waiting: int, status: st
 async def test_failures_of_the_last_hour(succeeded: int, failed: dict[str, int], status: str) -> None:
     store = Waiting()
     store.ended = Ends(succeeded, failed)
-    seen = await Failures(store, Limits(0.05, 0.1), 20, now=lambda: THEN).look()
-    assert seen.readings[0].status.name == status
+    seen = await Failures(store, Limits(0.05, 0.1), 20, Limits(0.001, 0.01), now=lambda: THEN).look()
+    assert [each.status.name for each in seen.readings] == [status, "HEALTHY"]
     count = sum(failed.values())
-    assert seen.values == {"error_rate": count / (count + succeeded) if count else 0.0}
+    assert seen.values == {"error_rate": count / (count + succeeded) if count else 0.0, "frames_lost_ratio": 0.0}
     if status != "HEALTHY":
         assert all(f"{number} {reason}" in seen.readings[0].detail for reason, number in failed.items())
+
+
+@pytest.mark.parametrize(("dropped", "status"), [(0, "HEALTHY"), (1, "WARNING"), (10, "CRITICAL")])
+async def test_frames_that_were_lost(dropped: int, status: str) -> None:
+    store = Waiting()
+    store.ended = Ends(1, {}, {"expected": 1000, "dropped": dropped})
+    readings = await read(Failures(store, Limits(0.05, 0.1), 20, Limits(0.001, 0.01), now=lambda: THEN))
+    assert (readings["frames"].status.name, readings["frames"].value) == (status, dropped / 1000)
+
+
+@pytest.mark.parametrize(
+    ("idle", "status", "stuck"),
+    [
+        ({}, "HEALTHY", 0),
+        ({"a": 899.0}, "HEALTHY", 0),
+        ({"a": 5.0, "b": 900.0}, "WARNING", 0),
+        ({"a": 1800.0}, "CRITICAL", 1),
+    ],
+)
+async def test_what_runs_gets_on(idle: dict[str, float], status: str, stuck: int) -> None:
+    seen = await Sessions(lambda: idle, lambda: 1800.0).look()
+    assert seen.readings[0].status.name == status
+    assert seen.values == {"stuck": stuck, "longest_idle_seconds": max(idle.values(), default=0.0)}
+    assert status == "HEALTHY" or max(idle, key=lambda name: idle[name]) in seen.readings[0].detail

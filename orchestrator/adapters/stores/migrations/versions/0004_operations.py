@@ -1,4 +1,4 @@
-"""Alerts, silences, and what servers measured of themselves; what ended when is found without reading everything."""
+"""Alerts, silences, and what servers measured of themselves."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -44,4 +44,3 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("server", "time_us", name="pk_samples"),
     )
     op.create_index("ix_samples_time_us", "samples", ["time_us"])
-    op.create_index("ix_analyses_end_us", "analyses", ["end_us"])

@@ -108,6 +108,7 @@ class Thresholds(BaseModel):
     artifacts: Threshold = Threshold(warning=1, critical=2.5)  # seconds
     queue: Threshold = Threshold(warning=10, critical=100)  # analyses that wait
     queue_age: Threshold = Threshold(warning=900, critical=3600)  # seconds that the oldest has waited
+    latency: Threshold = Threshold(warning=2, critical=5)  # seconds of 95 % of the unary calls
     failures: Threshold = Threshold(warning=0.05, critical=0.1)  # of the analyses of the last hour
     frames: Threshold = Threshold(
         warning=0.001, critical=0.01

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from orchestrator.adapters.probes.database import Database
 from orchestrator.adapters.probes.decoders import Decoders
 from orchestrator.adapters.probes.disk import Disks
 from orchestrator.adapters.probes.gpu import Gpu, NoGpu
+from orchestrator.adapters.probes.latency import Latency
 from orchestrator.adapters.probes.pace import Seldom
 from orchestrator.adapters.probes.resources import Resources
 from orchestrator.adapters.probes.sessions import Sessions
@@ -35,7 +36,7 @@ from orchestrator.pipeline.history import History
 from orchestrator.pipeline.observing import Observing
 from orchestrator.pipeline.operation_ports import Notifier, Observable, OperationsStore, Probe
 from orchestrator.pipeline.service import AnalysisService
-from orchestrator.pipeline.watching import Watching
+from orchestrator.pipeline.watching import LookListener, Watching
 from orchestrator.ports import BlobStore, Inference
 from orchestrator.reloading import Apply, Reloads
 from orchestrator.settings import Settings
@@ -46,7 +47,8 @@ FILES_SECONDS = 60.0  # between two readings of files that change once a day
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What there is to look at. ``uploads``: the folder of the spool files; ``gpu``: the process that decodes on the arena's GPU."""
+    """What there is to look at. ``uploads``: the folder of the spool files; ``gpu``: the process that decodes on the arena's GPU.
+    ``latency``: what 95 % of the unary calls of the last minutes did not exceed, in seconds, and how many there were."""
 
     database: database.Database
     blobs: BlobStore
@@ -57,20 +59,29 @@ class World:
     disk: DiskGuard
     arena: Arena
     gpu: GpuProcess | None
+    latency: Callable[[], tuple[float, int]] | None = None
 
 
 @asynccontextmanager
-async def watched(settings: Settings, world: World, reloads: Reloads) -> AsyncIterator[Observing]:
+async def watched(
+    settings: Settings,
+    world: World,
+    reloads: Reloads,
+    *,
+    looked: LookListener | None = None,
+    notified: Callable[[str], None] = lambda outcome: None,
+) -> AsyncIterator[Observing]:
     """Look at the world, raise alerts and keep the history, until the context ends; limits, and who is told, change with ``reloads``.
-    Raises ``SetupError``, ``StoreUnavailable``."""
+    ``looked`` hears of every look, ``notified`` of every delivery. Raises ``SetupError``, ``StoreUnavailable``."""
     store = SqlOperations(world.database)
-    alerting = Alerting(settings.server_name, store, _notifier(settings))
+    alerting = Alerting(settings.server_name, store, _notifier(settings), on_delivery=notified)
     await alerting.start()
     watching = Watching(
         settings.server_name, list(probes(settings, world, store)), alerting, every=settings.look_seconds
     )
     history = History(settings.server_name, store, every=settings.history_seconds, days=settings.history_days)
-    watching.subscribe(history.looked)
+    for listener in filter(None, (history.looked, looked)):
+        watching.subscribe(listener)
 
     def tell(new: Settings) -> Apply:
         try:
@@ -104,6 +115,8 @@ def probes(settings: Settings, world: World, store: OperationsStore) -> Iterator
     yield artifacts if isinstance(world.blobs, LocalBlobs) else Seldom(artifacts, REMOTE_SECONDS)
     yield Queue(store, world.service, QueueLimits(limits.queue.limits(), limits.queue_age.limits()))
     yield Sessions(world.service.runner.idle, lambda: world.service.limits.stuck)
+    if world.latency is not None:
+        yield Latency(world.latency, limits.latency.limits())
     yield Failures(store, limits.failures.limits(), limits.failures_least, limits.frames.limits())
     places = {"data": settings.data_dir, "uploads": world.uploads}
     if settings.blobs and isinstance(world.blobs, LocalBlobs):

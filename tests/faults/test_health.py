@@ -137,8 +137,10 @@ async def service() -> AsyncIterator[Service]:
         made: list[tuple[Observing, AnalysisService]] = []
 
         @asynccontextmanager
-        async def watched(settings: Settings, world: watch.World, reloads: Reloads) -> AsyncIterator[Observing]:
-            async with watch.watched(settings, world, reloads) as observing:
+        async def watched(
+            settings: Settings, world: watch.World, reloads: Reloads, **more: Any
+        ) -> AsyncIterator[Observing]:
+            async with watch.watched(settings, world, reloads, **more) as observing:
                 made.append((observing, world.service))
                 yield observing
 

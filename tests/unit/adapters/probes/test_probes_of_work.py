@@ -13,6 +13,7 @@ from orchestrator.adapters.blobs.local import LocalBlobs
 from orchestrator.adapters.probes.artifacts import Artifacts
 from orchestrator.adapters.probes.database import Database
 from orchestrator.adapters.probes.decoders import Decoders
+from orchestrator.adapters.probes.latency import Latency
 from orchestrator.adapters.probes.pace import Rate, Seldom
 from orchestrator.adapters.probes.sessions import Sessions
 from orchestrator.adapters.probes.triton import AGAIN_SECONDS, Triton
@@ -341,3 +342,12 @@ async def test_what_runs_gets_on(idle: dict[str, float], status: str, stuck: int
     assert seen.readings[0].status.name == status
     assert seen.values == {"stuck": stuck, "longest_idle_seconds": max(idle.values(), default=0.0)}
     assert status == "HEALTHY" or max(idle, key=lambda name: idle[name]) in seen.readings[0].detail
+
+
+@pytest.mark.parametrize(
+    ("seconds", "calls", "status"),
+    [(1.9, 20, "HEALTHY"), (2.0, 20, "WARNING"), (5.0, 20, "CRITICAL"), (9.0, 19, "HEALTHY")],
+)
+async def test_how_long_clients_wait(seconds: float, calls: int, status: str) -> None:
+    seen = await Latency(lambda: (seconds, calls), Limits(2, 5)).look()
+    assert (seen.readings[0].status.name, seen.values) == (status, {"latency_p95_seconds": seconds})

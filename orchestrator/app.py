@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, closing
 from functools import partial
-from typing import Any
 
 from orchestrator.adapters.blobs.local import LocalBlobs
 from orchestrator.adapters.blobs.opening import open_blobs
@@ -36,6 +35,7 @@ from orchestrator.api.server import grpc_server
 from orchestrator.at_run_time import Running, decode_limits, pace, service_limits
 from orchestrator.pipeline import searching
 from orchestrator.pipeline.abilities import Abilities
+from orchestrator.pipeline.aside import aside
 from orchestrator.pipeline.attempt import Parts
 from orchestrator.pipeline.cleanup import Cleaner
 from orchestrator.pipeline.control import Control
@@ -50,6 +50,7 @@ from orchestrator.pipeline.service import AnalysisService
 from orchestrator.ports import Inference
 from orchestrator.reloading import Reloads, unchanging
 from orchestrator.settings import Settings
+from orchestrator.watch import World, watched
 
 SCRATCH_BYTES = 64 << 20  # outputs and small inputs of the requests in flight
 TRITON_BYTES = 12 * POOL_BYTES  # of the instances of a default profile
@@ -131,7 +132,7 @@ async def running_app(
             rollouts = RolloutService(inference.models, SqlRollouts(store.database))
             keeper = Keeper(rollouts, settings.rollout.budgets(), pace(settings))
             await keeper.start()  # before any analysis begins
-            await stack.enter_async_context(_aside(keeper.run()))
+            await stack.enter_async_context(aside(keeper.run()))
         sources = Sources(settings.roots, uploads, settings.max_upload_bytes)
         parts = Parts(
             decoder=decoder,
@@ -151,16 +152,15 @@ async def running_app(
         index = search_index(store.database)
         embedder = Embedder(inference, Tokens(settings.model_repository))
         searches = SearchService(index, embedder)
-        cleaner = Cleaner(
-            store,
-            SqlPast(store.database),
-            open_blobs(settings.blobs or settings.data_dir / "blobs", settings.blobs_endpoint),
-            LocalBlobs(uploads),
-            settings.retention.policies(),
-        )
-        await stack.enter_async_context(_aside(cleaner.run(settings.cleanup_seconds)))
+        blobs = open_blobs(settings.blobs or settings.data_dir / "blobs", settings.blobs_endpoint)
+        cleaner = Cleaner(store, SqlPast(store.database), blobs, LocalBlobs(uploads), settings.retention.policies())
+        await stack.enter_async_context(aside(cleaner.run(settings.cleanup_seconds)))
         if settings.embed_text:
-            await stack.enter_async_context(_aside(Indexer(index, embedder).run()))
+            await stack.enter_async_context(aside(Indexer(index, embedder).run()))
+
+        world = World(store.database, blobs, uploads, decoder, inference, service, parts.disk, arena, gpu)
+        if settings.look_seconds:
+            await stack.enter_async_context(watched(settings, world, reloads))
 
         Running(service, parts, sources, cleaner, keeper).register(reloads)
         models = rollouts.server if rollouts else None
@@ -180,7 +180,7 @@ async def running_app(
         statistics = SqlStatistics(store.database)
         control = Control(settings.server_name, service, statistics, maintenance, abilities, reloads.reload, ending)
         controlled(control)
-        await stack.enter_async_context(_aside(abilities.learn()))
+        await stack.enter_async_context(aside(abilities.learn()))
 
         async def ready() -> Mapping[str, bool]:
             await store.queued(limit=1)
@@ -198,14 +198,3 @@ async def running_app(
             finally:
                 await server.drain()
                 await service.drain(reloads.settings.drain_seconds)
-
-
-@asynccontextmanager
-async def _aside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Have ``work`` done beside the service, until the context ends."""
-    task = asyncio.create_task(work)
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)

@@ -12,6 +12,7 @@ import sys
 from collections import deque
 from pathlib import Path
 
+import psutil
 import structlog
 
 from orchestrator.adapters.decoders import wire
@@ -92,6 +93,16 @@ class ForkServer:
             life.end()
             raise ForkServerDied("the fork server does not answer") from None
 
+    @property
+    def alive(self) -> bool:
+        """Whether it is there, or on its way, and has not been stopped."""
+        return self._life is not None and not self._life.ended and not self._life.stopped
+
+    @property
+    def children(self) -> int:
+        """How many of its workers live."""
+        return 0 if self._life is None else self._life.children
+
     async def close(self) -> None:
         """End it, with every worker that it has forked."""
         self._closed = True
@@ -134,6 +145,19 @@ class _Life:
     def ended(self) -> bool:
         """Whether no more can be had from it."""
         return self._buried is not None
+
+    @property
+    def children(self) -> int:
+        """How many of its workers live."""
+        return len(self._children)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a signal keeps it from running."""
+        try:
+            return psutil.Process(self._process.pid).status() == psutil.STATUS_STOPPED
+        except psutil.Error:
+            return False  # dead: its channel tells
 
     async def fork(self, channel: socket.socket, threads: int, address_space: int) -> Forked:
         """See ``ForkServer.fork``."""

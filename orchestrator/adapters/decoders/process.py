@@ -68,7 +68,8 @@ _REFUSALS: dict[str, tuple[type[ReelsiftError], str]] = {
 class ProcessDecoder:
     """A ``Decoder``. ``threads`` decode in parallel inside each worker; with ``gpu`` they have it done there, where it can be.
 
-    Call ``start()`` inside the event loop so that the first worker is there at once, and ``close()`` in the end.
+    Call ``start()`` inside the event loop so that the first worker is there at once, and ``close()`` in the end. ``crashes``: workers that
+    died at work.
     """
 
     def __init__(
@@ -80,6 +81,17 @@ class ProcessDecoder:
         self._start_worker = partial(Worker.start, self._forks, self._threads, address_space)
         self._numbers = count(1)
         self._allocating = asyncio.Lock()  # two sessions that each hold half of the arena would wait for ever
+        self.crashes = 0
+
+    @property
+    def alive(self) -> bool:
+        """Whether workers can be had: what they are forked from is there."""
+        return self._forks.alive
+
+    @property
+    def workers(self) -> int:
+        """How many workers there are."""
+        return self._forks.children
 
     async def start(self) -> None:
         """Warm up what workers are forked from (in the background)."""
@@ -92,13 +104,18 @@ class ProcessDecoder:
     @asynccontextmanager
     async def open(self, source: MediaBytes, request: DecodeRequest) -> AsyncIterator[DecodeSession]:
         """See ``Decoder.open``."""
-        session = ProcessDecodeSession(self._start_worker, self._gpu_session, self._arena, source, request)
+        session = ProcessDecodeSession(
+            self._start_worker, self._gpu_session, self._arena, source, request, self._crashed
+        )
         try:
             async with self._allocating:
                 await session.prepare(f"decode-{next(self._numbers)}")
             yield session
         finally:
             await session.close()
+
+    def _crashed(self) -> None:
+        self.crashes += 1
 
     async def _gpu_session(self, request: DecodeRequest, extents: Sequence[Sequence[int]]) -> GpuSession | None:
         if self._gpu is None:
@@ -120,9 +137,10 @@ class ProcessDecodeSession:
         arena: Arena,
         source: MediaBytes,
         request: DecodeRequest,
+        crashed: Callable[[], None],
     ) -> None:
         self._start_worker, self._arena, self._source, self._request = start_worker, arena, source, request
-        self._start_gpu_session = gpu_session
+        self._start_gpu_session, self._crashed = gpu_session, crashed
         self._gpu: GpuSession | None = None
         self._slots: TapSlots | None = None
         self._state: SessionState | None = None
@@ -229,6 +247,7 @@ class ProcessDecodeSession:
             await self._leave_gpu()
             if worker.process.returncode == -signal.SIGXCPU:
                 raise DecodeBudget(_REFUSALS[DecodeBudget.reason][1]) from death
+        self._crashed()
         log.warning("decode worker died", cause=str(death), status=worker.process.returncode if worker else None)
 
     async def _leave_gpu(self) -> None:

@@ -30,6 +30,7 @@ from orchestrator.adapters.triton.identity import identify
 from orchestrator.adapters.triton.model import Model, Phase
 from orchestrator.adapters.triton.transport import Call, Transport
 from orchestrator.errors import FilesRefused, InferenceUnavailable, ReelsiftError
+from orchestrator.pipeline.operation_ports import Standing
 
 _DROP_POLL_S = 0.5
 
@@ -195,6 +196,20 @@ class Supervisor:
         """Call ``listener`` with every later event."""
         self._listeners.append(listener)
 
+    async def live(self, seconds: float) -> bool:
+        """Whether the server answers within so many seconds: one that was stopped, or hangs, has not ended and does not."""
+        if self._connection is None or not self.serving:
+            return False
+        try:
+            await self._connection.live(seconds)
+        except grpc.RpcError:
+            return False
+        return True
+
+    def standings(self) -> dict[str, Standing]:
+        """How every wanted model is."""
+        return {name: _standing(model) for name, model in self._models.items() if model.phase is not Phase.UNLOADED}
+
     async def metrics(self) -> dict[str, metrics.ModelMetrics]:
         """Triton's own counters by model, since the start of the server that runs now."""
         return metrics.parse(await self._connection.metrics()) if self._connection else {}
@@ -352,6 +367,8 @@ class Supervisor:
 
     def _stub_died(self, name: str) -> None:
         model = self._models.get(name)
+        if model is not None:
+            model.deaths += 1
         self._emit("triton.stub_died", name)
         if (
             model is None
@@ -417,3 +434,10 @@ class Supervisor:
         log.info(kind, **({"model": model} if model else {}))
         for listener in self._listeners:
             listener(Event(kind, model))
+
+
+def _standing(model: Model) -> Standing:
+    loading = model.phase is Phase.LOADING and model.epoch == 0
+    why = str(model.fault or {Phase.FAILED: "it cannot be loaded"}.get(model.phase, f"it is {model.phase.value}"))
+    ready = model.phase is Phase.READY
+    return Standing(ready, loading, model.deaths, "" if ready else why)

@@ -202,8 +202,16 @@ class Settings(BaseSettings):
     history_days: float = Field(30.0, gt=0, description="for which samples and resolved alerts are kept")
     certificates: tuple[Path, ...] = Field((), description="files (PEM) whose end is watched")
     backups: Path | None = Field(None, description="folder of backups, the newest of which is watched")
-    log_level: str = Field("info", pattern=r"(?i)^(debug|info|warning|error)$")
-    log_json: bool = False
+    log_level: str = Field(
+        "info", pattern=r"(?i)^(debug|info|warning|error)$", description="debug, info, warning or error"
+    )
+    log_json: bool = Field(False, description="one JSON object a line, else text")
+    trace_endpoint: str = Field(
+        "",
+        pattern=r"^(https?://.+)?$",
+        description="http://host:port of a collector (OTLP over gRPC); empty: nothing is traced",
+    )
+    trace_share: float = Field(1.0, ge=0, le=1, description="of the calls whose clients do not decide that themselves")
 
     @classmethod
     def settings_customise_sources(

@@ -22,6 +22,7 @@ from orchestrator.api.model_handlers import ModelHandlers
 from orchestrator.api.ports import Analyses, Rollouts, Searches
 from orchestrator.api.search_handlers import SearchHandlers
 from orchestrator.errors import SetupError
+from orchestrator.pipeline.telemetry import Telemetry
 
 log = structlog.get_logger(__name__)
 
@@ -79,6 +80,7 @@ async def grpc_server(
     *,
     searches: Searches | None = None,
     rollouts: Rollouts | None = None,
+    telemetry: Telemetry | None = None,
     grace: float = 5.0,
     serving: bool = True,
 ) -> AsyncIterator[GrpcServer]:
@@ -88,7 +90,7 @@ async def grpc_server(
     It stops when the context ends, giving running calls ``grace`` seconds. Raises ``SetupError`` for a taken address.
     """
     services = [SERVICE, MODEL_SERVICE]
-    server = grpc.aio.server(interceptors=(Boundary(),), options=_OPTIONS)
+    server = grpc.aio.server(interceptors=(Boundary(telemetry),), options=_OPTIONS)
     add_AnalysisServiceServicer_to_server(AnalysisHandlers(analyses), server)
     if searches is not None:
         services.append(SEARCH_SERVICE)

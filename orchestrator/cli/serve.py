@@ -14,7 +14,8 @@ import structlog
 import typer
 from pydantic import ValidationError
 
-from orchestrator.cli import logs, loop
+from orchestrator import logs
+from orchestrator.cli import loop
 from orchestrator.errors import InvalidRequest, SetupError
 from orchestrator.reloading import Reloads
 from orchestrator.settings import Settings
@@ -102,12 +103,12 @@ async def _serve(reloads: Reloads) -> None:
     async with running_app(reloads.settings, patient_inference, ending=stop, reloads=reloads) as address:
         gc.collect()
         gc.freeze()  # what lives as long as the service: looking through it again and again stops everything for 80 ms
-        log.info("serving", address=address)
+        log.info("service.serving", address=address)
         await stop.wait()
-        log.info("draining", seconds=reloads.settings.drain_seconds)
+        log.info("service.draining", seconds=reloads.settings.drain_seconds)
         for number in (signal.SIGTERM, signal.SIGINT):
             running.remove_signal_handler(number)  # a second signal does not wait
-    log.info("stopped")
+    log.info("service.stopped")
 
 
 def _reload(reloads: Reloads) -> None:

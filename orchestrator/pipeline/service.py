@@ -10,12 +10,13 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from orchestrator import exports
+from orchestrator import exports, tracing
 from orchestrator.analyzers.registry import select
 from orchestrator.core.jobs import (
     AnalysisFilter,
     AnalysisRecord,
     AnalysisSpec,
+    AnalysisState,
     Estimate,
     Page,
     RetryFrom,
@@ -23,6 +24,7 @@ from orchestrator.core.jobs import (
 )
 from orchestrator.core.results import FINAL_EVENTS, AnalysisEvent, Segment
 from orchestrator.errors import (
+    AnalysisCancelled,
     AnalysisNotEnded,
     Draining,
     FailedPrecondition,
@@ -39,7 +41,7 @@ from orchestrator.pipeline.uploading import UploadWriter
 POLL_SECONDS = 1.0  # how often a watcher looks into a store that others write to as well
 PAGE = 64
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +129,12 @@ class AnalysisService:
         self._check_open()
         self._parts.disk.check()
         analysis_id = uuid.uuid4().hex
-        spec = await self._examined(spec, analysis_id)
+        spec = replace(await self._examined(spec, analysis_id), traceparent=tracing.traceparent())
         limit = self._limits.running + self._limits.waiting
         record, created = await self._store.create(analysis_id, spec, limit=limit)
         if created:
-            log.info("analysis accepted", analysis_id=record.id, profile=spec.profile, request_id=spec.request_id)
+            self._parts.telemetry.created()
+            log.info("analysis.accepted", analysis_id=record.id, profile=spec.profile, request_id=spec.request_id)
             self.runner.wake()
         return record, created
 
@@ -157,7 +160,9 @@ class AnalysisService:
             raise FailedPrecondition("the analysis has ended", state=record.state.value)
         writer = self._parts.sources.write(record.id, record.upload)
         self.runner.wake()
-        return UploadWriter(self._store, self._parts.disk, writer, record, self.runner.wake)
+        return UploadWriter(
+            self._store, self._parts.disk, writer, record, self.runner.wake, telemetry=self._parts.telemetry
+        )
 
     # --- look --------------------------------------------------------------------------------------------------------
 
@@ -226,7 +231,13 @@ class AnalysisService:
 
     async def cancel(self, analysis_id: str, *, terminated: str | None = None) -> AnalysisRecord:
         """Stop an analysis and wait until it has stopped; one that has ended stays as it is. ``terminated``: why an operator does."""
+        waited = (await self._store.get(analysis_id)).state is AnalysisState.QUEUED
         record = await self._store.request_cancel(analysis_id, terminated=terminated)
+        if waited and record.state is AnalysisState.CANCELLED:  # no runner had it: nobody else tells
+            self._parts.telemetry.ended(record.state, AnalysisCancelled.reason)
+            log.info(
+                "analysis.ended", analysis_id=analysis_id, state=record.state.value, reason=AnalysisCancelled.reason
+            )
         self._parts.news.tell(analysis_id)
         watch = self._parts.news.watch(analysis_id)
         try:
@@ -275,7 +286,7 @@ class AnalysisService:
         source = record.spec.source
         if source.kind is SourceKind.UPLOAD and not await self._store.references(source):
             self._parts.sources.delete(source.name)
-        log.info("analysis deleted", analysis_id=analysis_id)
+        log.info("analysis.deleted", analysis_id=analysis_id)
 
     # --- the end -----------------------------------------------------------------------------------------------------
 

@@ -74,7 +74,7 @@ class Server:
         self._start()
 
     def _serves(self) -> bool:
-        return '"event":"serving"' in self.log.read_text()
+        return '"event":"service.serving"' in self.log.read_text()
 
     @property
     def pid(self) -> int:

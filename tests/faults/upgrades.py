@@ -137,7 +137,7 @@ async def play(plan: Plan) -> Outcome:
         outcome.steady_p99 = await load.during(asyncio.sleep(plan.steady_seconds))
         outcome.upgrading_p99 = await load.during(_upgrade(stage.client, plan, outcome))
         outcome.broken += stage.served.given_up()
-        outcome.retried = stage.served.log.read_text(errors="replace").count('"event":"analysis waits"')
+        outcome.retried = stage.served.log.read_text(errors="replace").count('"event":"analysis.waits"')
         await stage.served.stop()
     outcome.seconds = round(time.monotonic() - began, 1)
     return outcome

@@ -18,7 +18,7 @@ import structlog
 from orchestrator.adapters.decoders import wire
 from orchestrator.adapters.decoders.wire import MAX_MESSAGE, Message, ProtocolError, encode
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 START_SECONDS = 60.0
 _PACKAGES = str(Path(__file__).resolve().parents[3])
@@ -199,9 +199,9 @@ class _Life:
             if data:
                 self._heed(Message(data), descriptors)
                 return
-            log.warning("the decoders' fork server died", children=len(self._children))
+            log.warning("decoder.fork_server_died", children=len(self._children))
         except ProtocolError as error:
-            log.error("the decoders' fork server does not keep to the protocol", cause=str(error))
+            log.error("decoder.fork_server_broken", cause=str(error))
         self.end()
 
     def _heed(self, message: Message, descriptors: list[int]) -> None:

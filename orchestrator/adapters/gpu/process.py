@@ -24,7 +24,7 @@ _COMMAND = (sys.executable, "-m", "orchestrator.adapters.gpu.server")
 _DEATHS = 3  # after so many in a row without a session that ended well the GPU is left alone ...
 _PAUSE_SECONDS = 60.0  # ... for so long
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 
 class GpuUnavailable(Exception):

@@ -15,6 +15,7 @@ import grpc
 import grpc.aio
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+from orchestrator import tracing
 from orchestrator.adapters.frames.arena import GPU_SUFFIX, Arena
 from orchestrator.adapters.triton import contract
 from orchestrator.adapters.triton.contract import ModelContract
@@ -74,10 +75,13 @@ class Connection:
 
     async def infer(self, request: service_pb2.ModelInferRequest) -> service_pb2.ModelInferResponse:
         """One inference without a deadline: its memory is free only when the server has answered. Raises
-        ``grpc.RpcError``.
+        ``grpc.RpcError``. A Triton that traces to OpenTelemetry goes on with our trace.
         """
+        span = tracing.traceparent()
         with _typed():
-            response: service_pb2.ModelInferResponse = await self._stub.ModelInfer(request)
+            response: service_pb2.ModelInferResponse = await self._stub.ModelInfer(
+                request, metadata=(("traceparent", span),) if span else None
+            )
         return response
 
     async def live(self, timeout_s: float) -> None:
@@ -85,8 +89,8 @@ class Connection:
         with _typed():
             await self._stub.ServerLive(service_pb2.ServerLiveRequest(), timeout=timeout_s, wait_for_ready=True)
 
-    async def release(self) -> str:
-        """The server's version."""
+    async def version(self) -> str:
+        """Of the server."""
         with _typed():
             answer = await self._stub.ServerMetadata(service_pb2.ServerMetadataRequest(), timeout=_CONTROL_TIMEOUT_S)
         return str(answer.version)

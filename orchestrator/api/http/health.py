@@ -1,4 +1,4 @@
-"""Whether the process lives, and whether it can do its work."""
+"""Whether the process lives, whether it can do its work, and what it has done."""
 
 from __future__ import annotations
 
@@ -34,6 +34,12 @@ async def ready(request: Request, services: Services) -> Response:
         log.warning("http.readiness_unknown", error=type(error).__name__)
     fit = answered and all(checks.values())
     return _answer({"ready": fit, "checks": checks}, 200 if fit else 503)
+
+
+async def metrics(request: Request, services: Services) -> Response:
+    """Every metric, in the form that the client takes. Its media type says whether that is OpenMetrics."""
+    page, content_type = await asyncio.to_thread(services.telemetry.page, request.headers.get("accept", ""))
+    return Response(page, 200, {"Content-Type": content_type, "Cache-Control": "no-store"})
 
 
 def _answer(value: object, status: int) -> Response:

@@ -16,6 +16,7 @@ from orchestrator.api.model_handlers import ModelMethods
 from orchestrator.api.ports import Analyses, Rollouts, Searches
 from orchestrator.api.search_handlers import SearchMethods
 from orchestrator.errors import ReelsiftError
+from orchestrator.pipeline.telemetry import Telemetry
 
 PREFIX = "/api/v1"
 
@@ -29,14 +30,18 @@ class Services:
 
     analyses: Analyses
     ready: Readiness
+    telemetry: Telemetry
     analysis_methods: AnalysisMethods
     search_methods: SearchMethods
     model_methods: ModelMethods
 
     @classmethod
-    def of(cls, analyses: Analyses, searches: Searches, rollouts: Rollouts | None, ready: Readiness) -> Services:
+    def of(
+        cls, analyses: Analyses, searches: Searches, rollouts: Rollouts | None, ready: Readiness, telemetry: Telemetry
+    ) -> Services:
         """The services over the application's ports."""
-        return cls(analyses, ready, AnalysisMethods(analyses), SearchMethods(searches), ModelMethods(rollouts))
+        methods = AnalysisMethods(analyses), SearchMethods(searches), ModelMethods(rollouts)
+        return cls(analyses, ready, telemetry, *methods)
 
 
 Endpoint = Callable[[Request, Services], Awaitable[Response]]

@@ -33,7 +33,7 @@ from orchestrator.errors import (
     UploadOutOfOrder,
 )
 
-PROBES = ("/healthz", "/readyz")
+PROBES = ("/healthz", "/readyz", "/metrics")
 _ONE = f"{PREFIX}/analyses/{{analysis_id}}"
 
 _ID = path_parameter("analysis_id")
@@ -281,5 +281,13 @@ OPERATIONS: tuple[Operation, ...] = (
         "Whether the service has what it needs.",
         health.ready,
         {200: Result("It has.", {JSON: _checks("ready")}), 503: Result("It has not.", {JSON: _checks("ready")})},
+    ),
+    Operation(
+        "GET",
+        PROBES[2],
+        "Metrics",
+        "What Prometheus reads: text, or OpenMetrics with exemplars.",
+        health.metrics,
+        {200: Result("The metrics.", {"text/plain": {}, "application/openmetrics-text": {}})},
     ),
 )

@@ -41,7 +41,7 @@ class Span(Protocol):
         ...
 
     def fail(self, reason: str) -> None:
-        """It did not do what it was to do."""
+        """It did not do what it was to do. The first reason counts."""
         ...
 
     def end(self) -> None:

@@ -102,6 +102,22 @@ class AnalysisService:
         if self._paused:
             raise UnderMaintenance("this server is in maintenance and takes no new analyses")
 
+    @property
+    def running(self) -> int:
+        """Analyses at work here."""
+        return self.runner.at_work
+
+    @property
+    def resting(self) -> bool:
+        """Whether somebody wants nothing to be begun: the server is going away, or in maintenance."""
+        return self._draining or self._paused
+
+    @property
+    def places(self) -> int:
+        """How many analyses may be at work here at once; 0 while none is begun any more."""
+        begins = self._running is not None and not self._running.done() and not self.resting
+        return self._limits.running if begins else 0
+
     def start(self) -> None:
         """Begin to run what is queued, what an earlier process left behind first."""
         self._running = asyncio.create_task(self.runner.run(), name="runner")

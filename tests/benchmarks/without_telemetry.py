@@ -12,11 +12,15 @@ import structlog
 import orchestrator.app
 from orchestrator import logs
 from orchestrator.cli.main import main
+from orchestrator.core.recent import Recent
 from orchestrator.pipeline.telemetry import Telemetry
 
 
 class Deaf(Telemetry):
     """Hears nothing, of logs either."""
+
+    def __init__(self) -> None:
+        self.recent = Recent()
 
     def logged(self, level: str) -> None:
         """Nothing."""

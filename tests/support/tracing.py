@@ -26,7 +26,7 @@ class Noted:
         self.attributes |= attributes
 
     def fail(self, reason: str) -> None:
-        self.failure = reason
+        self.failure = self.failure or reason
 
     def end(self) -> None:
         self.ended = True

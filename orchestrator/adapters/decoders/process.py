@@ -69,7 +69,8 @@ _REFUSALS: dict[str, tuple[type[ReelsiftError], str]] = {
 class ProcessDecoder:
     """A ``Decoder``. ``threads`` decode in parallel inside each worker; with ``gpu`` they have it done there, where it can be.
 
-    Call ``start()`` inside the event loop so that the first worker is there at once, and ``close()`` in the end.
+    Call ``start()`` inside the event loop so that the first worker is there at once, and ``close()`` in the end. ``crashes``: workers that
+    died at work.
     """
 
     def __init__(
@@ -87,6 +88,17 @@ class ProcessDecoder:
         self._start_worker = partial(Worker.start, self._forks, self._threads, address_space)
         self._numbers = count(1)
         self._allocating = asyncio.Lock()  # two sessions that each hold half of the arena would wait for ever
+        self.crashes = 0
+
+    @property
+    def alive(self) -> bool:
+        """Whether workers can be had: what they are forked from is there."""
+        return self._forks.alive
+
+    @property
+    def workers(self) -> int:
+        """How many workers there are."""
+        return self._forks.children
 
     async def start(self) -> None:
         """Warm up what workers are forked from (in the background)."""
@@ -100,7 +112,7 @@ class ProcessDecoder:
     async def open(self, source: MediaBytes, request: DecodeRequest) -> AsyncIterator[DecodeSession]:
         """See ``Decoder.open``."""
         session = ProcessDecodeSession(
-            self._start_worker, self._gpu_session, self._arena, source, request, self._telemetry
+            self._start_worker, self._gpu_session, self._arena, source, request, self._crashed, self._telemetry
         )
         try:
             async with self._allocating:
@@ -108,6 +120,9 @@ class ProcessDecoder:
             yield session
         finally:
             await session.close()
+
+    def _crashed(self) -> None:
+        self.crashes += 1
 
     async def _gpu_session(self, request: DecodeRequest, extents: Sequence[Sequence[int]]) -> GpuSession | None:
         if self._gpu is None:
@@ -129,11 +144,12 @@ class ProcessDecodeSession:
         arena: Arena,
         source: MediaBytes,
         request: DecodeRequest,
+        crashed: Callable[[], None],
         telemetry: Telemetry,
     ) -> None:
         self._telemetry = telemetry
         self._start_worker, self._arena, self._source, self._request = start_worker, arena, source, request
-        self._start_gpu_session = gpu_session
+        self._start_gpu_session, self._crashed = gpu_session, crashed
         self._gpu: GpuSession | None = None
         self._slots: TapSlots | None = None
         self._state: SessionState | None = None
@@ -249,6 +265,7 @@ class ProcessDecodeSession:
             await self._leave_gpu()
             if worker.process.returncode == -signal.SIGXCPU:
                 raise DecodeBudget(_REFUSALS[DecodeBudget.reason][1]) from death
+        self._crashed()
         log.warning("decoder.died", cause=str(death), status=worker.process.returncode if worker else None)
 
     async def _leave_gpu(self) -> None:

@@ -70,6 +70,11 @@ class GpuProcess:
         """Process id of the process that runs now, for operators and tests."""
         return self._life.pid if self._life is not None and not self._life.ended else None
 
+    @property
+    def left_alone(self) -> bool:
+        """Whether it is given up for a while, because it dies again and again."""
+        return asyncio.get_running_loop().time() < self._left_until
+
     async def start(self) -> None:
         """Warm up. Raises ``GpuUnavailable``."""
         async with self._lock:

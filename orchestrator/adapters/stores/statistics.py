@@ -107,7 +107,7 @@ def read_stats(connection: Connection, hours: float, until: datetime, profile: s
         func.coalesce(func.sum(_seconds(_o.media_ns, 9)), 0.0),
     )
     partial, media_seconds = connection.execute(totals.where(window)).one()
-    frames = {name: int(count) for name, count in _sums(connection, "frames", window).items()}
+    frames = {name: int(count) for name, count in sums(connection, "frames", window).items()}
     analyzed, shared = frames.pop(ANALYZED, 0), frames.pop(SHARED, 0)
     factor = cast(_o.elapsed_ns, Double) / cast(_o.media_ns, Double)
     return Stats(
@@ -119,7 +119,7 @@ def read_stats(connection: Connection, hours: float, until: datetime, profile: s
         elapsed=_spread(connection, _seconds(_o.end_us - _o.start_us, 6), window, _o.start_us.is_not(None)),
         waiting=_spread(connection, _seconds(_o.start_us - _o.create_us, 6), window, _o.start_us.is_not(None)),
         realtime_factor=_spread(connection, factor, window, _SUCCEEDED, not_(_o.reused), _o.media_ns > 0),
-        stages=_sums(connection, "seconds", window),
+        stages=sums(connection, "seconds", window),
         frames=frames,
         frames_analyzed=analyzed,
         frames_reused=shared,
@@ -145,7 +145,7 @@ def _spread(connection: Connection, value: ColumnElement[float], *where: ColumnE
     return Spread(count, float(mean), percentile(0.5), percentile(0.95), float(most))
 
 
-def _sums(connection: Connection, column: str, window: ColumnElement[bool]) -> dict[str, float]:
+def sums(connection: Connection, column: str, window: ColumnElement[bool]) -> dict[str, float]:
     """The numbers of a JSON column, summed up by name."""
     body = outcomes.c[column]
     if connection.dialect.name == "postgresql":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterable, Mapping
+from threading import Lock
 
 from prometheus_client import Gauge, GCCollector, ProcessCollector
 from prometheus_client.exposition import choose_encoder
@@ -34,6 +35,7 @@ class PrometheusTelemetry(Telemetry):
         self._serving: Callable[[], bool] = lambda: False
         self._models: ModelsLook = lambda: ()
         self._triton_page: TritonPage = super().triton_page
+        self._looking = Lock()
         self._begin()
 
     def _begin(self) -> None:
@@ -55,8 +57,9 @@ class PrometheusTelemetry(Telemetry):
     def page(self, accept: str) -> tuple[bytes, str]:
         """See ``Telemetry``."""
         metrics = self.metrics
-        metrics.triton_up.set(self._serving())
-        _replace(metrics.model_ready, {(model, version): ready for model, version, ready in self._models()})
+        with self._looking:
+            metrics.triton_up.set(self._serving())
+            _replace(metrics.model_ready, {(model, version): ready for model, version, ready in self._models()})
         encode, content_type = choose_encoder(accept)
         return encode(metrics.registry), content_type
 

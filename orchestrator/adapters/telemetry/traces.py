@@ -60,7 +60,7 @@ class _Tracer:
 
 class _Span:
     def __init__(self, span: trace.Span) -> None:
-        self._span = span
+        self._span, self._failed = span, False
         context = span.get_span_context()
         self.traceparent = f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags & 1:02x}"
 
@@ -68,7 +68,9 @@ class _Span:
         self._span.set_attributes(_named(attributes))
 
     def fail(self, reason: str) -> None:
-        self._span.set_status(StatusCode.ERROR, reason)
+        if not self._failed:
+            self._failed = True
+            self._span.set_status(StatusCode.ERROR, reason)
 
     def end(self) -> None:
         self._span.end()

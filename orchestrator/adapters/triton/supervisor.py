@@ -31,6 +31,7 @@ from orchestrator.adapters.triton.model import Model, Phase
 from orchestrator.adapters.triton.repository import split
 from orchestrator.adapters.triton.transport import Call, Transport
 from orchestrator.errors import FilesRefused, InferenceUnavailable, ReelsiftError
+from orchestrator.pipeline.operation_ports import Standing
 from orchestrator.pipeline.telemetry import Telemetry
 
 _DROP_POLL_S = 0.5
@@ -92,6 +93,7 @@ class Supervisor:
         self._started: asyncio.Future[None] | None = None
         self._stopping = False
         self._fruitless = 0
+        self.release = ""  # of the server that answered last
         self._starts = 0
 
     # --- what the application asks -----------------------------------------------------------------------------------
@@ -220,6 +222,20 @@ class Supervisor:
             raise InferenceUnavailable("Triton does not answer")
         return await self._connection.metrics()
 
+    async def live(self, seconds: float) -> bool:
+        """Whether the server answers within so many seconds: one that was stopped, or hangs, has not ended and does not."""
+        if self._connection is None or not self.serving:
+            return False
+        try:
+            await self._connection.live(seconds)
+        except grpc.RpcError:
+            return False
+        return True
+
+    def standings(self) -> dict[str, Standing]:
+        """How every wanted model is."""
+        return {name: _standing(model) for name, model in self._models.items() if model.phase is not Phase.UNLOADED}
+
     async def metrics(self) -> dict[str, metrics.ModelMetrics]:
         """Triton's own counters by model, since the start of the server that runs now."""
         return metrics.parse(await self._connection.metrics()) if self._connection else {}
@@ -284,7 +300,9 @@ class Supervisor:
 
     async def _bring_up(self, connection: Connection) -> None:
         await connection.live(self._patience.start_s)
-        version = await connection.version()
+        version = ""
+        with suppress(grpc.RpcError):  # good to know, no more
+            version = self.release = await connection.version()
         await self._host.prepare(connection)
         self._connection = connection
         self._starts += 1
@@ -378,6 +396,8 @@ class Supervisor:
 
     def _stub_died(self, name: str) -> None:
         model = self._models.get(name)
+        if model is not None:
+            model.deaths += 1
         self.telemetry.model_died(split(name)[0])
         self._emit("triton.stub_died", name)
         if (
@@ -444,3 +464,10 @@ class Supervisor:
         log.info(kind, **({"model": model} if model else {}))
         for listener in self._listeners:
             listener(Event(kind, model))
+
+
+def _standing(model: Model) -> Standing:
+    loading = model.phase is Phase.LOADING and model.epoch == 0
+    why = str(model.fault or {Phase.FAILED: "it cannot be loaded"}.get(model.phase, f"it is {model.phase.value}"))
+    ready = model.phase is Phase.READY
+    return Standing(ready, loading, model.deaths, "" if ready else why)

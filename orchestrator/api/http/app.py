@@ -114,11 +114,11 @@ class _Boundary:
         self._app, self._telemetry = app, telemetry
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] in PROBES:
+            await self._answer(scope, receive, send, None)
+            return
         self._telemetry.calling("http", +1)
         try:
-            if scope["path"] in PROBES:
-                await self._answer(scope, receive, send, None)
-                return
             with (
                 tracing.continued(Headers(scope=scope).get("traceparent", "")),
                 tracing.span("http", tracing.Kind.SERVER) as span,

@@ -225,7 +225,7 @@ class Stage:
         """Bring the model to where the step is allowed."""
         async with connect(self.server.address) as client:
             models, who = client.models, "a test"
-            (model,) = [each for each in await models.list() if each.name == MODEL]
+            (model,) = [each for each in await models.list() if each.model == MODEL]
             now = {pb.VersionState.Name(each.state).partition("STATE_")[2]: each.version for each in model.versions}
             fit = {
                 "stage": now["STABLE"] == 1 and "CANDIDATE" not in now,

@@ -15,7 +15,7 @@ from tests.media.pathology import GOOD
 from tests.support.pages import ROOT, Command, Page, read, runbooks
 
 PAGES = [read(ROOT / "README.md"), *runbooks()]
-PROCEDURES = {"README", "backup-restore", "daily", "maintenance", "uebergabe", "upgrade", "weekly"}
+PROCEDURES = {"backup-restore", "maintenance", "upgrade", "weekly"}
 """Their commands follow each other, and so each is done there even if another page has had it."""
 
 NOT_HERE = {

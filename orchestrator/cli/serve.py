@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import signal
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,10 +14,13 @@ import structlog
 import typer
 from pydantic import ValidationError
 
+from orchestrator.adapters.service_manager import ServiceManager
 from orchestrator.cli import logs, loop
 from orchestrator.settings import Settings
 
 log = structlog.get_logger(__name__)
+
+ENDING_SECONDS = 30.0  # beyond the drain: farewells to clients, Triton and the store
 
 
 def serve(
@@ -59,7 +63,7 @@ def serve(
     }
     settings = settings_with(given)
     logs.configure(settings.log_level, as_json=settings.log_json)
-    loop.run(_serve(settings))
+    loop.run(_serve(settings, ServiceManager.of_environment(os.environ)))
 
 
 def settings_with(given: Mapping[str, object]) -> Settings:
@@ -73,7 +77,7 @@ def settings_with(given: Mapping[str, object]) -> Settings:
         raise typer.BadParameter(f"{first['msg']}, got {first['input']!r}", param_hint=name) from error
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(settings: Settings, manager: ServiceManager) -> None:
     from orchestrator.app import patient_inference, running_app
 
     running = asyncio.get_running_loop()
@@ -84,7 +88,11 @@ async def _serve(settings: Settings) -> None:
         gc.collect()
         gc.freeze()  # what lives as long as the service: looking through it again and again stops everything for 80 ms
         log.info("serving", address=address)
+        manager.ready(f"serving at {address}")
+        watched = running.create_task(manager.keep_watched())
         await stop.wait()
+        watched.cancel()
+        manager.stopping(settings.drain_seconds + ENDING_SECONDS)
         log.info("draining", seconds=settings.drain_seconds)
         for number in (signal.SIGTERM, signal.SIGINT):
             running.remove_signal_handler(number)  # a second signal does not wait

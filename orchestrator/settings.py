@@ -8,7 +8,7 @@ from pathlib import Path
 
 from platformdirs import user_cache_path, user_data_path
 from pydantic import BaseModel, Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SecretsSettingsSource, SettingsConfigDict
 
 from orchestrator.core.retention import Kind, Policies, Policy
 from orchestrator.core.rollout import Budgets
@@ -22,6 +22,12 @@ def _default_repository() -> Path:
     """``model_repository/`` of a checkout, else one in the user's cache."""
     checkout = Path(__file__).resolve().parent.parent / "model_repository"
     return checkout if checkout.is_dir() else user_cache_path("reelsift") / "model_repository"
+
+
+def _folders_of_secrets() -> list[Path]:
+    """Where systemd (``LoadCredential=``) and containers lay down secrets."""
+    named = [os.environ.get("CREDENTIALS_DIRECTORY", ""), "/run/secrets"]
+    return [Path(folder) for folder in named if folder and Path(folder).is_dir()]
 
 
 class Keep(BaseModel):
@@ -79,9 +85,25 @@ class Trial(BaseModel):
 
 
 class Settings(BaseSettings):
-    """Every knob of the service. Durations are seconds, sizes bytes."""
+    """Every knob of the service. Durations are seconds, sizes bytes.
+
+    What the environment does not say may stand in a file, alone: ``reelsift_database`` in a folder of secrets.
+    """
 
     model_config = SettingsConfigDict(env_prefix="REELSIFT_", env_nested_delimiter="__")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The first that says something counts."""
+        files = SecretsSettingsSource(settings_cls, _folders_of_secrets())
+        return init_settings, env_settings, dotenv_settings, files
 
     listen: str = Field("127.0.0.1:50051", description="host:port or unix:PATH of the gRPC server")
     http_listen: str = Field("127.0.0.1:8080", description="host:port or unix:PATH of the HTTP server; empty: none")

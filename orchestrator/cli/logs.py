@@ -31,7 +31,7 @@ def configure(level: str, *, as_json: bool = False) -> None:
         ],
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
-    logging.basicConfig(level=max(number, logging.WARNING), stream=sys.stderr)
+    logging.basicConfig(level=max(number, logging.WARNING), stream=sys.stderr, force=True)
 
 
 def _json(event: object, **_: object) -> str:

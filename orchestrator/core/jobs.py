@@ -122,7 +122,7 @@ class AnalysisRecord:
 
     ``attempts`` counts runners that began on it, ``strikes`` those among them that failed through our fault.
     ``interruptions``: attempts that ended with their process since the last committed segment. ``segments`` are
-    committed; ``last_sequence`` is the newest position of its log.
+    committed; ``last_sequence`` is the newest position of its log. ``terminated``: why an operator asked for its end.
     """
 
     id: str
@@ -141,6 +141,7 @@ class AnalysisRecord:
     content_digest: str | None = None  # sha256 of the bytes
     reuse: ReusePlan | None = None
     cancel_requested: bool = False
+    terminated: str | None = None
     failure: Failed | None = None
     result: Finished | None = None
 

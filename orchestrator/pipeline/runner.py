@@ -6,26 +6,31 @@ How an attempt may end:
     Triton or the disk is away                back to the queue, and on from its last segment after a pause
     a model's version was rolled back         back to the queue, and on from its last segment at once
     our own fault                             back to the queue with a strike; at the second it is quarantined
+    it does not get on for ``stuck`` seconds  the same; nobody is blamed while the disk is full or the database away
     this server drains, or another goes first back to the queue
     this process dies                         the next one to look takes it back to the queue
+
+One that is stopped and does not end is abandoned: its place is free again, and what it still writes is refused, for its lease is over.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import Enum, auto
 
 import structlog
 
-from orchestrator.core.jobs import AnalysisRecord, AnalysisState, Lease, Queued, SourceKind
+from orchestrator.core.jobs import AnalysisState, Lease, Queued, SourceKind
+from orchestrator.core.profiles import Profile
 from orchestrator.core.results import Failed
 from orchestrator.core.scheduling import Place, Service, next_of, to_yield
+from orchestrator.core.statistics import Spent
 from orchestrator.errors import (
     AnalysisCancelled,
+    AnalysisStuck,
     DeadlineExceeded,
     DecoderCrashed,
     InternalError,
@@ -36,6 +41,7 @@ from orchestrator.errors import (
     VersionWithdrawn,
 )
 from orchestrator.pipeline.attempt import Attempt, Parts, Yielded
+from orchestrator.pipeline.running import Running, Stop
 
 TICK_SECONDS = 1.0
 BEAT_SECONDS = 2.0
@@ -43,54 +49,33 @@ DEAD_SECONDS = 15.0  # a lease whose beats stand still for so long is nobody's
 IDLE_SECONDS = 15.0  # an upload that does not grow for so long gives its place up
 PAUSE_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0)  # before a try after something was away
 SETTLE_SECONDS = 5.0  # for the store to hear how the last attempts ended
+ABANDON_SECONDS = 120.0  # for one that was stopped to end; a request to Triton may take half of it
 MAX_STRIKES = 2
 MAX_PAUSES = 12  # tries at one segment with something away: some minutes
 
 log = structlog.get_logger()
 
 
-class Stop(Enum):
-    """Why an attempt is stopped from outside."""
-
-    CANCEL = auto()
-    DEADLINE = auto()
-    YIELD = auto()
-    DRAIN = auto()
-    LOST = auto()
-
-
-@dataclass
-class _Running:
-    record: AnalysisRecord
-    lease: Lease
-    attempt: Attempt
-    since: float
-    task: asyncio.Task[None] | None = None
-    why: Stop | None = None
-    grown: float = 0.0  # when its upload last grew
-    size: int = 0
-
-    def stop(self, why: Stop) -> None:
-        """Stop the attempt; the first reason counts."""
-        if self.why is None and self.task is not None:
-            self.why = why
-            self.task.cancel()
-
-
 class Runner:
-    """Runs up to ``running`` analyses at once. ``run`` goes on until it is cancelled.
+    """Runs up to ``running`` analyses at once; none is begun while it is ``paused``. ``run`` goes on until it is cancelled.
 
-    After ``interruptions`` deaths of the process at one segment an analysis is blamed for them, and quarantined.
+    After ``interruptions`` deaths of the process at one segment an analysis is blamed for them, and quarantined. One that does not get
+    on for ``stuck`` seconds is stopped. The three numbers may change at any time.
     """
 
-    def __init__(self, parts: Parts, *, owner: str, running: int, interruptions: int) -> None:
-        self._parts, self._owner, self._places, self._interruptions = parts, owner, running, interruptions
+    def __init__(
+        self, parts: Parts, *, owner: str, running: int, interruptions: int, stuck: float = float("inf")
+    ) -> None:
+        self._parts, self.owner = parts, owner
+        self.places, self.interruptions, self.stuck = running, interruptions, stuck
+        self.paused = False
         self._store = parts.store
-        self._running: dict[str, _Running] = {}
+        self._running: dict[str, Running] = {}
         self._ends: set[asyncio.Task[None]] = set()
         self._service = Service()
         self._pauses: dict[str, tuple[int, int, float]] = {}  # id -> tries, at which segment, not before
         self._outgrow: dict[str, int] = {}  # id -> bytes above which its upload deserves a place again
+        self._profiles: dict[str, Mapping[str, Profile]] = {}  # those with which an analysis was begun here
         self._beats: dict[Lease, tuple[int, float]] = {}
         self._woken = asyncio.Event()
         self._draining = False
@@ -103,6 +88,15 @@ class Runner:
     def at_work(self) -> int:
         """Analyses that have a place."""
         return len(self._running)
+
+    def running(self) -> Sequence[Running]:
+        """What is at work here now."""
+        return list(self._running.values())
+
+    def idle(self) -> Mapping[str, float]:
+        """Seconds since each running analysis was seen to get on."""
+        now = time.monotonic()
+        return {each.record.id: now - each.moved for each in self._running.values()}
 
     def stop(self, analysis_id: str, why: Stop) -> bool:
         """Stop an analysis that runs here; whether it did."""
@@ -122,6 +116,7 @@ class Runner:
                 await self._round()
             except StoreUnavailable as error:
                 log.warning("the store does not answer", message=str(error))
+                self._excuse()
             except ReelsiftError as error:
                 log.error("the runner met an error", reason=error.reason, message=str(error))
             try:
@@ -147,6 +142,7 @@ class Runner:
     async def _round(self) -> None:
         now = time.monotonic()
         self._watch_uploads(now)
+        self._watch_progress(now)
         if self._store.shared:
             await self._take_over_the_dead(now)
         if self._draining:
@@ -155,12 +151,14 @@ class Runner:
         for each in [each for each in waiting.values() if each.deadline and each.deadline <= datetime.now(UTC)]:
             del waiting[each.id]
             await self._expire(each)
+        if self.paused:
+            return
         eligible = {each.id: each for each in waiting.values() if self._eligible(each, now)}
-        while eligible and len(self._running) < self._places:
+        while eligible and len(self._running) < self.places:
             chosen = next_of(eligible.values(), self._occupied(now), self._service, now)
             assert chosen is not None
             del eligible[chosen.id]
-            lease = await self._store.claim(chosen.id, self._owner)
+            lease = await self._store.claim(chosen.id, self.owner)
             if lease is not None:
                 await self._begin(lease)
         if eligible:
@@ -193,6 +191,22 @@ class Runner:
                 self._outgrow[each.record.id] = each.size + 1
                 each.stop(Stop.YIELD)
 
+    def _watch_progress(self, now: float) -> None:
+        """What has not got on for long is stopped. Who waits for memory that others at work hold is not to blame."""
+        queueing = [each.attempt.queues_for_memory for each in self._running.values()]
+        for each in self._running.values():
+            if each.look(now) > self.stuck and each.why is None:
+                if self._parts.disk.full or (each.attempt.queues_for_memory and not all(queueing)):
+                    each.moved = now
+                    continue
+                log.error("session.stuck", analysis_id=each.record.id, stage=each.attempt.stage, seconds=self.stuck)
+                each.stop(Stop.STUCK)
+
+    def _excuse(self) -> None:
+        """Nobody can get on now."""
+        for each in self._running.values():
+            each.moved = time.monotonic()
+
     async def _take_over_the_dead(self, now: float) -> None:
         """Requeue leases whose holders have not beaten for long, by our own clock."""
         leases = await self._store.leases()
@@ -215,7 +229,7 @@ class Runner:
                 await self._store.request_cancel(each.id)
 
     async def _expire(self, each: Queued) -> None:
-        lease = await self._store.claim(each.id, self._owner)
+        lease = await self._store.claim(each.id, self.owner)
         if lease is not None:
             await self._fail(lease, DeadlineExceeded("the deadline passed before the analysis began"))
 
@@ -223,12 +237,12 @@ class Runner:
 
     async def _begin(self, lease: Lease) -> None:
         record = await self._store.get(lease.analysis_id)
-        if record.interruptions >= self._interruptions:
+        if record.interruptions >= self.interruptions:
             error = InternalError("the service died again and again while it worked on this media")
             await self._fail(lease, error, AnalysisState.QUARANTINED)
             return
-        running = _Running(record, lease, Attempt(self._parts, record, lease), time.monotonic())
-        running.grown = running.since
+        profiles = self._profiles.setdefault(record.id, self._parts.profiles)
+        running = Running(record, lease, Attempt(self._parts, record, lease, profiles), time.monotonic())
         self._running[record.id] = running
         log.info("analysis begins", analysis_id=record.id, attempt=record.attempts, segments=record.segments)
         running.task = asyncio.create_task(running.attempt.run(), name=f"analysis-{record.id}")
@@ -237,7 +251,7 @@ class Runner:
         end.add_done_callback(self._ends.discard)
         running.task.add_done_callback(lambda _: self.wake())
 
-    async def _see_through(self, running: _Running) -> None:
+    async def _see_through(self, running: Running) -> None:
         """Wait for an attempt, keep its lease and its deadline, and settle how it ended."""
         record, task = running.record, running.task
         assert task is not None
@@ -245,7 +259,8 @@ class Runner:
         if self._store.shared:
             helpers.append(asyncio.create_task(self._beat(running)))
         try:
-            await asyncio.wait([task])
+            if not await running.ended(ABANDON_SECONDS):
+                log.error("session.abandoned", analysis_id=record.id, stage=running.attempt.stage)
         finally:
             for helper in helpers:
                 helper.cancel()
@@ -254,23 +269,27 @@ class Runner:
             await self._settle(running, task)
         except LeaseLost:
             log.warning("analysis was taken over", analysis_id=record.id)
+            self._forget(record.id)
         finally:
             del self._running[record.id]
             self._parts.news.tell(record.id)
             self.wake()
 
-    async def _settle(self, running: _Running, task: asyncio.Task[None]) -> None:
-        record, lease = running.record, running.lease
+    async def _settle(self, running: Running, task: asyncio.Task[None]) -> None:
+        record, lease, spent = running.record, running.lease, running.attempt.stages.spent
         logger = log.bind(analysis_id=record.id)
-        error = running.why if task.cancelled() else task.exception()
+        error = running.why if not task.done() or task.cancelled() else task.exception()
         match error:
             case None:
                 logger.info("analysis finished")
                 self._forget(record.id)
             case Stop.CANCEL:
-                await self._fail(lease, AnalysisCancelled("the analysis was cancelled"), AnalysisState.CANCELLED)
+                terminated = (await self._parts.commit(lambda: self._store.get(record.id))).terminated
+                await self._fail(lease, AnalysisCancelled.of(terminated), AnalysisState.CANCELLED, spent)
             case Stop.DEADLINE:
-                await self._fail(lease, DeadlineExceeded("the deadline passed before the analysis ended"))
+                await self._fail(lease, DeadlineExceeded("the deadline passed before the analysis ended"), spent=spent)
+            case Stop.STUCK:
+                await self._strike(running, AnalysisStuck(f"the analysis did not get on for {self.stuck:g} seconds"))
             case Stop.YIELD | Stop.DRAIN | Yielded():
                 reason = error.name if isinstance(error, Stop) else Stop.YIELD.name
                 await self._requeue(lease, reason)
@@ -284,13 +303,13 @@ class Runner:
                 await self._requeue(lease, error.reason)
             case DecoderCrashed() | InternalError():
                 logger.error("analysis failed through our fault", reason=error.reason, message=str(error))
-                await self._strike(record, lease, error)
+                await self._strike(running, error)
             case ReelsiftError():
                 logger.info("analysis failed", reason=error.reason, message=str(error))
-                await self._fail(lease, error)
+                await self._fail(lease, error, spent=spent)
             case BaseException():
                 logger.error("analysis failed through our fault", exc_info=error)
-                await self._strike(record, lease, InternalError("an internal error ended this analysis"))
+                await self._strike(running, InternalError("an internal error ended this analysis"))
 
     async def _pause(self, analysis_id: str) -> bool:
         """Wait before the next attempt; False when it has been tried too often without getting on."""
@@ -301,18 +320,24 @@ class Runner:
         self._pauses[analysis_id] = (tries, segments, time.monotonic() + pause)
         return tries <= MAX_PAUSES
 
-    async def _strike(self, record: AnalysisRecord, lease: Lease, error: ReelsiftError) -> None:
-        if record.strikes + 1 >= MAX_STRIKES:
-            await self._fail(lease, error, AnalysisState.QUARANTINED)
+    async def _strike(self, running: Running, error: ReelsiftError) -> None:
+        if running.record.strikes + 1 >= MAX_STRIKES:
+            await self._fail(running.lease, error, AnalysisState.QUARANTINED, running.attempt.stages.spent)
         else:
-            await self._parts.commit(lambda: self._store.requeue(lease, reason=error.reason, strike=True))
+            await self._parts.commit(lambda: self._store.requeue(running.lease, reason=error.reason, strike=True))
 
     async def _requeue(self, lease: Lease, reason: str) -> None:
         await self._parts.commit(lambda: self._store.requeue(lease, reason=reason))
 
-    async def _fail(self, lease: Lease, error: ReelsiftError, state: AnalysisState = AnalysisState.FAILED) -> None:
+    async def _fail(
+        self,
+        lease: Lease,
+        error: ReelsiftError,
+        state: AnalysisState = AnalysisState.FAILED,
+        spent: Spent | None = None,
+    ) -> None:
         event = Failed(error.reason, error.grpc_code, str(error), error.retryable, tuple(sorted(error.detail.items())))
-        await self._parts.commit(lambda: self._store.end(lease, event, state))
+        await self._parts.commit(lambda: self._store.end(lease, event, state, (), spent))
         self._forget(lease.analysis_id)
         self._parts.news.tell(lease.analysis_id)
         log.info("analysis ended", analysis_id=lease.analysis_id, state=state.value, reason=error.reason)
@@ -321,14 +346,15 @@ class Runner:
         self._service.forget(analysis_id)
         self._pauses.pop(analysis_id, None)
         self._outgrow.pop(analysis_id, None)
+        self._profiles.pop(analysis_id, None)
 
-    async def _keep_time(self, running: _Running) -> None:
+    async def _keep_time(self, running: Running) -> None:
         deadline = running.record.spec.deadline
         if deadline is not None:
             await asyncio.sleep(max(0.0, (deadline - datetime.now(UTC)).total_seconds()))
             running.stop(Stop.DEADLINE)
 
-    async def _beat(self, running: _Running) -> None:
+    async def _beat(self, running: Running) -> None:
         """Say that we live, and hear whether the client has cancelled elsewhere."""
         heard = time.monotonic()
         while True:

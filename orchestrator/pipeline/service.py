@@ -29,6 +29,7 @@ from orchestrator.errors import (
     InvalidRequest,
     NotFound,
     SourceGone,
+    UnderMaintenance,
 )
 from orchestrator.pipeline.attempt import Parts, profile_of
 from orchestrator.pipeline.estimating import estimate
@@ -44,43 +45,70 @@ log = structlog.get_logger()
 @dataclass(frozen=True, slots=True)
 class ServiceLimits:
     """``running``: analyses at work at once. ``waiting``: further ones accepted. ``interruptions``: deaths of the process at one
-    segment, before its analysis is blamed for them.
+    segment, before its analysis is blamed for them. ``stuck``: seconds for which an analysis may not get on, before it is stopped.
     """
 
     running: int = 2
     waiting: int = 32
     interruptions: int = 5
+    stuck: float = 1800.0
 
 
 class AnalysisService:
     """Accepts analyses, has them run, and lets anyone read their events. See ``api.ports.Analyses``.
 
-    ``start`` begins to run what is queued.
+    ``start`` begins to run what is queued. ``server`` names this one in the leases that its runner holds.
     """
 
-    def __init__(self, parts: Parts, limits: ServiceLimits | None = None) -> None:
+    def __init__(self, parts: Parts, limits: ServiceLimits | None = None, server: str = "") -> None:
         self._parts, self._store = parts, parts.store
-        self._limits = limits or ServiceLimits()
-        limits = self._limits
-        self._runner = Runner(parts, owner=uuid.uuid4().hex, running=limits.running, interruptions=limits.interruptions)
+        self._limits = limits = limits or ServiceLimits()
+        self.runner = Runner(
+            parts,
+            owner=f"{server}/{uuid.uuid4().hex[:8]}",  # a restarted server is another owner
+            running=limits.running,
+            interruptions=limits.interruptions,
+            stuck=limits.stuck,
+        )
         self._running: asyncio.Task[None] | None = None
-        self._draining = False
+        self._draining = self._paused = False
+
+    @property
+    def limits(self) -> ServiceLimits:
+        """Those in force."""
+        return self._limits
+
+    def limit(self, limits: ServiceLimits) -> None:
+        """Put other limits in force. What is at work above a lower one is not disturbed."""
+        self._limits, runner = limits, self.runner
+        runner.places, runner.interruptions, runner.stuck = limits.running, limits.interruptions, limits.stuck
+        runner.wake()
 
     @property
     def accepting(self) -> bool:
-        """Whether new analyses are taken: not when draining, nor while the disk is full."""
-        return not (self._draining or self._parts.disk.full)
+        """Whether new analyses are taken: not when draining or paused, nor while the disk is full."""
+        return not (self._draining or self._paused or self._parts.disk.full)
+
+    def pause(self, paused: bool) -> None:
+        """While ``paused`` no analysis is accepted (``UnderMaintenance``) and none begun; what runs goes on."""
+        self._paused = self.runner.paused = paused
+        self.runner.wake()
+
+    def _check_open(self) -> None:
+        if self._draining:
+            raise Draining("this server is shutting down and takes no new analyses")
+        if self._paused:
+            raise UnderMaintenance("this server is in maintenance and takes no new analyses")
 
     def start(self) -> None:
         """Begin to run what is queued, what an earlier process left behind first."""
-        self._running = asyncio.create_task(self._runner.run(), name="runner")
+        self._running = asyncio.create_task(self.runner.run(), name="runner")
 
     # --- create ------------------------------------------------------------------------------------------------------
 
     async def create(self, spec: AnalysisSpec) -> tuple[AnalysisRecord, bool]:
         """Accept an analysis; whether it is new."""
-        if self._draining:
-            raise Draining("this server is shutting down and takes no new analyses")
+        self._check_open()
         self._parts.disk.check()
         analysis_id = uuid.uuid4().hex
         spec = await self._examined(spec, analysis_id)
@@ -88,13 +116,12 @@ class AnalysisService:
         record, created = await self._store.create(analysis_id, spec, limit=limit)
         if created:
             log.info("analysis accepted", analysis_id=record.id, profile=spec.profile, request_id=spec.request_id)
-            self._runner.wake()
+            self.runner.wake()
         return record, created
 
     async def estimate(self, spec: AnalysisSpec) -> Estimate:
         """What ``spec`` would be and take; creates and analyses nothing."""
-        if self._draining:
-            raise Draining("this server is shutting down and takes no new analyses")
+        self._check_open()
         return await estimate(self._parts, await self._examined(spec, ""), self._limits.running)
 
     async def _examined(self, spec: AnalysisSpec, analysis_id: str) -> AnalysisSpec:
@@ -113,8 +140,8 @@ class AnalysisService:
         if record.state.ended:
             raise FailedPrecondition("the analysis has ended", state=record.state.value)
         writer = self._parts.sources.write(record.id, record.upload)
-        self._runner.wake()
-        return UploadWriter(self._store, self._parts.disk, writer, record, self._runner.wake)
+        self.runner.wake()
+        return UploadWriter(self._store, self._parts.disk, writer, record, self.runner.wake)
 
     # --- look --------------------------------------------------------------------------------------------------------
 
@@ -181,14 +208,14 @@ class AnalysisService:
 
     # --- change ------------------------------------------------------------------------------------------------------
 
-    async def cancel(self, analysis_id: str) -> AnalysisRecord:
-        """Stop an analysis and wait until it has stopped; one that has ended stays as it is."""
-        record = await self._store.request_cancel(analysis_id)
+    async def cancel(self, analysis_id: str, *, terminated: str | None = None) -> AnalysisRecord:
+        """Stop an analysis and wait until it has stopped; one that has ended stays as it is. ``terminated``: why an operator does."""
+        record = await self._store.request_cancel(analysis_id, terminated=terminated)
         self._parts.news.tell(analysis_id)
         watch = self._parts.news.watch(analysis_id)
         try:
             while not record.state.ended:
-                self._runner.stop(analysis_id, Stop.CANCEL)
+                self.runner.stop(analysis_id, Stop.CANCEL)
                 record = await self._store.get(analysis_id)
                 if not record.state.ended:
                     await watch.wait(POLL_SECONDS)
@@ -222,7 +249,7 @@ class AnalysisService:
         retried, _ = await self.create(again)
         if spec.source.kind is SourceKind.UPLOAD:
             await self._store.set_upload(retried.id, record.upload)
-            self._runner.wake()
+            self.runner.wake()
         return await self._store.get(retried.id)
 
     async def delete(self, analysis_id: str) -> None:
@@ -239,7 +266,7 @@ class AnalysisService:
     async def drain(self, seconds: float) -> None:
         """Take no new work; what runs may finish within ``seconds``, the rest goes on when a server runs again."""
         self._draining = True
-        await self._runner.drain(seconds)
+        await self.runner.drain(seconds)
         if self._running is not None:
             self._running.cancel()
             with suppress(asyncio.CancelledError):

@@ -128,6 +128,8 @@ class ProcessDecodeSession:
         self._state: SessionState | None = None
         self._worker: Worker | None = None
         self._needed: int | None = None  # byte that the worker waits for
+        self._starved_since: float | None = None
+        self._starved_before = 0.0  # seconds
         self._hurried = 0
 
     @property
@@ -165,6 +167,17 @@ class ProcessDecodeSession:
     def mark(self) -> LedgerMark:
         """See ``DecodeSession.mark``."""
         return self._state.mark if self._state else LedgerMark()
+
+    @property
+    def starved(self) -> bool:
+        """See ``DecodeSession.starved``."""
+        return self._needed is not None and not self._source.complete and self._source.committed < self._needed
+
+    @property
+    def starved_seconds(self) -> float:
+        """See ``DecodeSession.starved_seconds``."""
+        since = self._starved_since
+        return self._starved_before + (0.0 if since is None else time.monotonic() - since)
 
     async def events(self) -> AsyncIterator[DecodeEvent]:
         """See ``DecodeSession.events``."""
@@ -204,7 +217,7 @@ class ProcessDecodeSession:
         worker.send_job(encode_job(job), [self._source.fileno(), self._source.control_fd, self._arena.fd, *there])
         if gpu is not None:
             gpu.handed_over()
-        self._needed = None
+        self._fed()
         if self._hurried:
             worker.send(encode("hurry", through=self._hurried))
         return worker
@@ -239,14 +252,14 @@ class ProcessDecodeSession:
     def _waits_for_us(self) -> bool:
         """Whether the worker rightly waits: for bytes that have not come, or for a slot."""
         assert self._slots is not None
-        starved = self._needed is not None and not self._source.complete and self._source.committed < self._needed
-        return starved or self._slots.exhausted
+        return self.starved or self._slots.exhausted
 
     def _events_of(self, state: SessionState, message: Message) -> list[DecodeEvent]:
         if message.kind == "starved":
             self._needed = message.integer("needed", 0)
+            self._starved_since = self._starved_since or time.monotonic()
         elif message.kind == "fed":
-            self._needed = None
+            self._fed()
         elif message.kind == "broken":
             raise WorkerDied(None, f"{message.word('error')} at {message.word('where')}")
         elif message.kind == "lost":
@@ -257,6 +270,10 @@ class ProcessDecodeSession:
         elif message.kind != "alive":
             return list(state.accept(message))
         return []
+
+    def _fed(self) -> None:
+        """The worker has the bytes that it wants."""
+        self._starved_before, self._starved_since, self._needed = self.starved_seconds, None, None
 
     def _grant(self, tap: int, slot: int) -> None:
         if self._worker is not None:

@@ -14,7 +14,7 @@ from orchestrator.errors import SetupError
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0003"
+HEAD = "0005"
 """The newest migration."""
 
 _MIGRATIONS = Path(__file__).parent / "migrations"

@@ -76,6 +76,7 @@ def record_of(row: RowMapping) -> AnalysisRecord:
         content_digest=row["content_digest"],
         reuse=_optional(ReusePlan, row["reuse"]),
         cancel_requested=row["cancel_requested"],
+        terminated=row["terminated"],
         failure=_optional(Failed, row["failure"]),
         result=_optional(Finished, row["result"]),
     )

@@ -65,12 +65,14 @@ analyses = Table(
     Column("started", Text),
     Column("reuse", Text),
     Column("cancel_requested", Boolean, nullable=False),
+    Column("terminated", Text),  # why an operator asked for its end
     Column("failure", Text),
     Column("result", Text),
     Column("whole", Boolean, nullable=False),  # succeeded, and no frame of the media is missing
     Column("lease_token", BigInteger, nullable=False),
     Column("lease_owner", Text),  # NULL unless it is running
     Column("beats", BigInteger, nullable=False),
+    Column("progress_us", BigInteger),  # when it was claimed, or committed a segment since
     UniqueConstraint("tenant", "request_id"),
     Index(None, "create_us", "id"),
     Index(None, "tenant", "create_us", "id"),
@@ -178,6 +180,27 @@ analyzer_keys = Table(
     _analysis_id(),
     Column("analyzer", Text, primary_key=True),
     Column("key", Text, nullable=False),
+)
+
+outcomes = Table(
+    "outcomes",
+    METADATA,
+    Column(
+        "analysis_id", Text, primary_key=True
+    ),  # no foreign key: what it took stays known when the analysis is forgotten
+    Column("profile", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("reason", Text),  # of a failure
+    Column("partial", Boolean, nullable=False),
+    Column("reused", Boolean, nullable=False),  # it took something over from an earlier analysis
+    Column("create_us", BigInteger, nullable=False),
+    Column("start_us", BigInteger),
+    Column("end_us", BigInteger, nullable=False),
+    Column("elapsed_ns", BigInteger),  # processing, of a success
+    Column("media_ns", BigInteger),
+    Column("frames", Text, nullable=False),  # JSON: the ledger's by name; "analyzed", and "shared" among them
+    Column("seconds", Text, nullable=False),  # JSON: by stage
+    Index(None, "end_us"),
 )
 
 model_rollouts = Table(

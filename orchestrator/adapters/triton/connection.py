@@ -85,6 +85,12 @@ class Connection:
         with _typed():
             await self._stub.ServerLive(service_pb2.ServerLiveRequest(), timeout=timeout_s, wait_for_ready=True)
 
+    async def release(self) -> str:
+        """The server's version."""
+        with _typed():
+            answer = await self._stub.ServerMetadata(service_pb2.ServerMetadataRequest(), timeout=_CONTROL_TIMEOUT_S)
+        return str(answer.version)
+
     async def model_ready(self, model: str) -> bool:
         """Whether the server says that ``model`` is ready (an embedded one says so of a model whose stub is dead)."""
         with _typed():

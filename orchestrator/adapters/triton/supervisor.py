@@ -81,6 +81,7 @@ class Supervisor:
         self._started: asyncio.Future[None] | None = None
         self._stopping = False
         self._fruitless = 0
+        self.release = ""  # of the server that answered last
 
     # --- what the application asks -----------------------------------------------------------------------------------
 
@@ -258,6 +259,8 @@ class Supervisor:
 
     async def _bring_up(self, connection: Connection) -> None:
         await connection.live(self._patience.start_s)
+        with suppress(grpc.RpcError):  # good to know, no more
+            self.release = await connection.release()
         await self._host.prepare(connection)
         self._connection = connection
         self._emit("triton.server_ready")

@@ -64,7 +64,9 @@ def serving(hearing: Hearing, tmp_path: Path) -> Iterator[subprocess.Popen[bytes
         "REELSIFT_HTTP_LISTEN": f"unix:{tmp_path}/http",
         "REELSIFT_DATA_DIR": str(tmp_path / "data"),
         "REELSIFT_DRAIN_SECONDS": str(DRAIN_SECONDS),
+        "REELSIFT_CONFIG": str(tmp_path / "reelsift.toml"),
     }
+    (tmp_path / "reelsift.toml").write_text('log_level = "info"')
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen([REELSIFT, "serve"], env=environment() | variables, stdout=log, stderr=log)
     try:
@@ -105,6 +107,15 @@ def test_the_life_of_a_service(hearing: Hearing, serving: subprocess.Popen[bytes
     os.kill(serving.pid, signal.SIGCONT)
     wait_until(lambda: len(hearing.times("WATCHDOG")) > before, 5, "it is heard again")
 
+    for text, said in (('log_level = "warning"', "settings.reloaded"), ("log_level = 3", "settings.refused")):
+        known, heard = len(hearing.times("READY")), len(hearing.times("RELOADING"))
+        (tmp_path / "reelsift.toml").write_text(text)
+        serving.send_signal(signal.SIGHUP)
+        wait_until(lambda known=known: len(hearing.times("READY")) > known, 5, "ready again")  # type: ignore[misc]
+        assert len(hearing.times("RELOADING")) == heard + 1
+        assert hearing.times("RELOADING")[-1] <= hearing.times("READY")[-1]
+        assert said in log.read_text()
+
     asked = time.monotonic()
     serving.send_signal(signal.SIGTERM)
     assert serving.wait(STOP_SECONDS) == 0, log.read_text()
@@ -112,4 +123,4 @@ def test_the_life_of_a_service(hearing: Hearing, serving: subprocess.Popen[bytes
     assert asked <= stopping < asked + 1
     (words,) = (words for _, words in hearing.said if "STOPPING" in words)
     assert int(words["EXTEND_TIMEOUT_USEC"]) > DRAIN_SECONDS * 1e6
-    assert len(hearing.times("READY")) == 1
+    assert hearing.times("READY")[-1] < stopping

@@ -165,6 +165,19 @@ def test_a_secret_is_a_file_and_a_setting(systemd: Systemd) -> None:
         systemd.run("rm", "/etc/reelsift/credentials/triton")
 
 
+def test_settings_are_read_anew(systemd: Systemd) -> None:
+    settings = systemd.files("/etc/reelsift/reelsift.toml")
+    pid = systemd.show("reelsift.service", "MainPID")["MainPID"]
+    settings.write_text(settings.read_text().replace('log_level = "info"', 'log_level = "warning"'))
+    systemd.control("reload", "reelsift.service")
+    deadline = time.monotonic() + 5
+    while "settings.reloaded" not in (said := systemd.files("/run/said").read_text()):
+        assert time.monotonic() < deadline, said[-3000:]
+        time.sleep(0.05)
+    shown = systemd.show("reelsift.service", "MainPID", "ActiveState")
+    assert shown == {"MainPID": pid, "ActiveState": "active"}
+
+
 def test_timers_wait(systemd: Systemd) -> None:
     timers = sorted(unit.name for unit in (OPS / "systemd").glob("*.timer"))
     systemd.control("start", *timers)

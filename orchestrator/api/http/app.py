@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orchestrator.api.http.errors import JSON, MethodNotAllowed, UnknownRoute, error_response
 from orchestrator.api.http.openapi import document
-from orchestrator.api.http.operations import PREFIX, Operation, Result, Services
+from orchestrator.api.http.route import PREFIX, Operation, Result, Services
 from orchestrator.api.http.routes import OPERATIONS, PROBES
 from orchestrator.api.http.unary import path_parameters
 from orchestrator.errors import InvalidRequest, ReelsiftError

@@ -16,7 +16,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from orchestrator.api.http.app import http_app
 from orchestrator.api.http.errors import error_response
-from orchestrator.api.http.operations import Readiness, Services
+from orchestrator.api.http.route import Readiness, Services
 from orchestrator.api.ports import Analyses, Rollouts, Searches
 from orchestrator.api.server import loopback
 from orchestrator.errors import InvalidRequest, SetupError

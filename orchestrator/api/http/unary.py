@@ -16,7 +16,7 @@ from starlette.responses import Response
 from orchestrator.api.gen.reelsift.v1 import analysis_pb2, model_pb2, search_pb2
 from orchestrator.api.http.errors import JSON, BodyTooLarge, NotJson
 from orchestrator.api.http.fields import QueryField, from_query, is_map, parse, query_fields
-from orchestrator.api.http.operations import Operation, Parameter, Result, Services
+from orchestrator.api.http.route import Operation, Parameter, Result, Services
 from orchestrator.api.http.schemas import field_schema, reference
 from orchestrator.api.messages import to_json
 from orchestrator.errors import InvalidRequest, ReelsiftError

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from orchestrator import __version__
 from orchestrator.api import messages as pb
 from orchestrator.cli import describe
+from orchestrator.cli.analysis_lanes import lanes, percent, shade
 from orchestrator.cli.page import ENVIRONMENT
-from orchestrator.cli.report_lanes import lanes, percent, shade
 from orchestrator.core.boxes import clamped
 
 NEAR_NS = 300_000_000  # a box drawn over a thumbnail was seen at most so far from it
@@ -63,7 +63,7 @@ def render(responses: Sequence[pb.AnalyzeResponse], title: str) -> str:
     segments = [r.segment for r in responses if r.HasField("segment")]
     end_ns = max((segment.interval.end_ns for segment in segments), default=0)
     times = [response.create_time.ToDatetime() for response in responses if response.HasField("create_time")]
-    return ENVIRONMENT.get_template("report.html.j2").render(
+    return ENVIRONMENT.get_template("analysis.html.j2").render(
         title=describe.printable(title),
         analysis_id=responses[0].analysis_id if responses else "",
         made=f"{times[-1]:%Y-%m-%d %H:%M} UTC" if times else "",

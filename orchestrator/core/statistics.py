@@ -102,11 +102,14 @@ class Capability:
 
 @dataclass(frozen=True, slots=True)
 class ServiceStatus:
-    """One server. ``versions``: of the service and of what it rests on, by name."""
+    """One server. ``maintenance``: why, while it is on, and ``maintenance_by`` whom. ``versions``: of the service and of what it rests on,
+    by name."""
 
     server: str
     started: datetime
     accepting: bool
-    maintenance: str = ""  # why, while it is on
+    maintenance: str = ""
+    maintenance_by: str = ""
+    maintenance_since: datetime | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     capabilities: tuple[Capability, ...] = ()

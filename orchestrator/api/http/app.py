@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orchestrator.api.http.errors import JSON, MethodNotAllowed, UnknownRoute, error_response
 from orchestrator.api.http.openapi import document
+from orchestrator.api.http.operation_routes import HEALTH
 from orchestrator.api.http.route import PREFIX, Operation, Result, Services
 from orchestrator.api.http.routes import OPERATIONS, PROBES
 from orchestrator.api.http.unary import path_parameters
@@ -24,6 +25,8 @@ from orchestrator.errors import InvalidRequest, ReelsiftError
 log = structlog.get_logger(__name__)
 
 CLIENT_CLOSED_REQUEST = 499
+
+_ALL_DAY = frozenset({*PROBES, HEALTH})  # what probes and monitors ask
 
 
 class _Segment(Convertor[str]):
@@ -98,7 +101,7 @@ def _check_query(request: Request, operation: Operation) -> None:
 
 
 class _Boundary:
-    """Logs each request once, when it ends (probes, which come all day, in debug logs alone), and turns its exception into an answer."""
+    """Logs each request once, when it ends (what is asked all day in debug logs alone), and turns its exception into an answer."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -124,7 +127,7 @@ class _Boundary:
             if not status:  # else uvicorn breaks the connection off, so that nobody takes the half for the whole
                 await error_response(error)(scope, receive, watched)
         finally:
-            tell = log.debug if scope["path"] in PROBES else log.info
+            tell = log.debug if scope["path"] in _ALL_DAY else log.info
             tell(
                 "http.call",
                 method=scope["method"],

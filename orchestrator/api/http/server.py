@@ -17,7 +17,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from orchestrator.api.http.app import http_app
 from orchestrator.api.http.errors import error_response
 from orchestrator.api.http.route import Readiness, Services
-from orchestrator.api.ports import Analyses, Rollouts, Searches
+from orchestrator.api.ports import Analyses, Operations, Rollouts, Searches
 from orchestrator.api.server import loopback
 from orchestrator.errors import InvalidRequest, SetupError
 
@@ -36,14 +36,15 @@ async def http_server(
     listen: str,
     *,
     ready: Readiness,
+    operations: Operations | None = None,
     grace: float = 5.0,
 ) -> AsyncIterator[str]:
-    """A server for ``analyses``, ``searches`` and ``rollouts`` at ``listen`` (``HOST:PORT``, port 0 picks one, or ``unix:PATH``);
-    yields the address for clients. ``ready`` answers /readyz.
+    """A server for the application's ports at ``listen`` (``HOST:PORT``, port 0 picks one, or ``unix:PATH``); yields the address for
+    clients. ``ready`` answers /readyz.
 
     It stops when the context ends, giving running requests ``grace`` seconds. Raises ``SetupError`` for a taken address.
     """
-    app = http_app(Services.of(analyses, searches, rollouts, ready))
+    app = http_app(Services.of(analyses, searches, rollouts, operations, ready))
     config = uvicorn.Config(
         app,
         http=_Protocol,  # by name: "auto" depends on what else is installed

@@ -12,12 +12,14 @@ from orchestrator.cli import exits
 from orchestrator.cli.alerts import app as alerts
 from orchestrator.cli.analyze import analyze
 from orchestrator.cli.backup import backup, restore
+from orchestrator.cli.capacity import capacity
 from orchestrator.cli.cleanup import cleanup
 from orchestrator.cli.doctor import doctor
 from orchestrator.cli.export import export
 from orchestrator.cli.health import health
 from orchestrator.cli.jobs import app as jobs
 from orchestrator.cli.models import app as models
+from orchestrator.cli.report import report
 from orchestrator.cli.search import search
 from orchestrator.cli.serve import serve
 from orchestrator.cli.sessions import app as sessions
@@ -43,6 +45,8 @@ app.command()(status)
 app.command()(stats)
 app.add_typer(sessions, name="sessions")
 app.add_typer(alerts, name="alerts")
+app.command()(report)
+app.command()(capacity)
 app.command()(maintenance)
 app.command()(drain)
 app.command()(reload)

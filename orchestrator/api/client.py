@@ -17,6 +17,7 @@ from typing import Any
 import grpc
 
 from orchestrator.api import messages as pb
+from orchestrator.api.calling import traced
 from orchestrator.api.gen.reelsift.v1.analysis_pb2_grpc import AnalysisServiceStub
 from orchestrator.api.gen.reelsift.v1.search_pb2_grpc import SearchServiceStub
 from orchestrator.api.limits import MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES
@@ -88,6 +89,7 @@ class ReelsiftClient:
     """
 
     def __init__(self, channel: grpc.aio.Channel, patience: Patience = PATIENT, timeout: float | None = 60.0) -> None:
+        channel = traced(channel)
         self._stub = AnalysisServiceStub(channel)
         self._search = SearchServiceStub(channel)
         self._link = Link(self._stub, patience, timeout)

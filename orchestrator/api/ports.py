@@ -167,8 +167,8 @@ class Operations(Protocol):
         ...
 
     async def stats(self, hours: float, *, until: datetime | None = None, profile: str = "") -> Stats:
-        """Of the analyses that ended within the ``hours`` before ``until`` (UTC; now when it is not given), of one profile where it is
-        named. Raises ``InvalidRequest`` unless 0 < ``hours`` <= 8760."""
+        """Of the analyses that ended within the ``hours`` before ``until`` (UTC; now, by default), of one profile where it is named.
+        Raises ``InvalidRequest`` unless 0 < ``hours`` <= 8760."""
         ...
 
     async def samples(self, hours: float, server: str = "") -> Sequence[Sample]:
@@ -200,7 +200,8 @@ class Operations(Protocol):
         ...
 
     async def set_maintenance(self, on: bool, *, who: str, why: str) -> None:
-        """Refuse new analyses (``Draining``) and say NOT_SERVING while it is on; what runs goes on, and what is queued waits."""
+        """Refuse new analyses (``UnderMaintenance``) and say NOT_SERVING while it is on; what runs goes on, and what is queued waits. It
+        survives restarts. Raises ``InvalidRequest`` when nobody is named."""
         ...
 
     def drain(self, *, who: str, why: str) -> None:

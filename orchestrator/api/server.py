@@ -24,6 +24,7 @@ from orchestrator.api.operations_handlers import OperationsHandlers
 from orchestrator.api.ports import Analyses, Operations, Rollouts, Searches
 from orchestrator.api.search_handlers import SearchHandlers
 from orchestrator.errors import SetupError
+from orchestrator.pipeline.telemetry import Telemetry
 
 log = structlog.get_logger(__name__)
 
@@ -83,14 +84,17 @@ async def grpc_server(
     searches: Searches | None = None,
     rollouts: Rollouts | None = None,
     operations: Operations | None = None,
+    telemetry: Telemetry | None = None,
     grace: float = 5.0,
+    serving: bool = True,
 ) -> AsyncIterator[GrpcServer]:
-    """A server for the application's ports at ``listen`` (``HOST:PORT``, port 0 picks one, or ``unix:PATH``).
+    """A server for the application's ports at ``listen`` (``HOST:PORT``, port 0 picks one, or ``unix:PATH``). ``serving``: what its
+    health answers at first.
 
     It stops when the context ends, giving running calls ``grace`` seconds. Raises ``SetupError`` for a taken address.
     """
     services = [SERVICE, MODEL_SERVICE, OPERATIONS_SERVICE]
-    server = grpc.aio.server(interceptors=(Boundary(),), options=_OPTIONS)
+    server = grpc.aio.server(interceptors=(Boundary(telemetry),), options=_OPTIONS)
     add_AnalysisServiceServicer_to_server(AnalysisHandlers(analyses), server)
     if searches is not None:
         services.append(SEARCH_SERVICE)
@@ -101,7 +105,7 @@ async def grpc_server(
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     reflection.enable_server_reflection((*services, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
     running = GrpcServer(server, health_servicer, services, _bind(server, listen))
-    await running.set_serving(True)
+    await running.set_serving(serving)
     await server.start()
     log.info("grpc.listening", address=running.address)
     try:

@@ -21,12 +21,30 @@ class Spread:
 
 
 @dataclass(frozen=True, slots=True)
-class Stats:
-    """The analyses that ended within the last ``hours``, at all servers of the store.
+class Spent:
+    """What an analysis took. ``stages``: seconds by stage, as in ``Stats``. ``frames``, by analyzer: how many sampled frames it was
+    given, and how many of them took a near-duplicate's answer.
+    """
 
-    ``reasons``: typed errors of those that did not succeed. ``elapsed``: seconds from their begin to their end, waiting excluded;
-    ``waiting``: seconds from being asked for to their begin. ``stages``: seconds spent by stage (``open``, ``decode``, ``infer``,
-    ``segment``, ``store``), summed over analyses; stages overlap, so they may exceed ``elapsed``. Frames are those of the ledgers.
+    stages: Mapping[str, float] = field(default_factory=dict)
+    frames: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+
+
+LONGEST_HOURS = 8760.0  # for which the past is told: a year
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """The analyses that ended within some ``hours``, at all servers of the store, those that were deleted since among them.
+
+    ``reasons``: typed errors of those that did not succeed. ``elapsed``: seconds from their begin to their end, of those that began;
+    ``waiting``: seconds from being asked for to their begin. ``realtime_factor``: processing seconds per media second of those that
+    succeeded and took nothing over from an earlier analysis. Frames are those of the ledgers.
+
+    ``stages``: seconds by stage, summed over analyses: ``open`` (until the media is opened and its models answer), ``fetch`` (waiting for
+    bytes of the client), ``decode`` (waiting for the decoder), ``infer/ANALYZER`` (its batches, from being given to their answer),
+    ``model/NAME`` (the requests to one model among that), ``segment`` (summing up), ``store`` (commits). Stages and batches overlap, so
+    they may exceed ``elapsed``.
     """
 
     hours: float
@@ -102,8 +120,8 @@ class Capability:
 
 @dataclass(frozen=True, slots=True)
 class ServiceStatus:
-    """One server. ``maintenance``: why, while it is on, and ``maintenance_by`` whom. ``versions``: of the service and of what it rests on,
-    by name."""
+    """One server. ``versions``: of the service and of what it rests on, by name. ``maintenance``: why, while it is on; by whom and
+    since when."""
 
     server: str
     started: datetime

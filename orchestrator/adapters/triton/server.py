@@ -152,11 +152,12 @@ def _new_folder(name: str, preferred: Path) -> Path:
     """A folder of this user alone (0700) for the socket, the backends and the way to the models: where programs may run,
     with a path that is short enough for a socket, and plain, because Triton writes it into a shell's command unquoted.
     """
-    preferred.mkdir(exist_ok=True)
     for parent in (preferred, Path(tempfile.gettempdir())):
         fits = len(os.fsencode(parent / f"{name}-12345678/s:0")) <= _LONGEST_SOCKET_PATH
         if fits and _PLAIN_PATH.fullmatch(str(parent)):
-            return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=parent))
+            with suppress(OSError):  # a cache that came with an image may be read-only
+                parent.mkdir(exist_ok=True)
+                return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=parent))
     raise SetupError("Triton needs a folder with a short path of letters and digits; name one in TMPDIR")
 
 

@@ -17,6 +17,7 @@ from orchestrator.api.operations_handlers import OperationsMethods
 from orchestrator.api.ports import Analyses, Operations, Rollouts, Searches
 from orchestrator.api.search_handlers import SearchMethods
 from orchestrator.errors import ReelsiftError
+from orchestrator.pipeline.telemetry import Telemetry
 
 PREFIX = "/api/v1"
 
@@ -30,6 +31,7 @@ class Services:
 
     analyses: Analyses
     ready: Readiness
+    telemetry: Telemetry
     analysis_methods: AnalysisMethods
     search_methods: SearchMethods
     model_methods: ModelMethods
@@ -43,11 +45,13 @@ class Services:
         rollouts: Rollouts | None,
         operations: Operations | None,
         ready: Readiness,
+        telemetry: Telemetry,
     ) -> Services:
         """The services over the application's ports."""
         return cls(
             analyses,
             ready,
+            telemetry,
             AnalysisMethods(analyses),
             SearchMethods(searches),
             ModelMethods(rollouts),

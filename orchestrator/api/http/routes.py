@@ -34,7 +34,7 @@ from orchestrator.errors import (
     UploadOutOfOrder,
 )
 
-PROBES = ("/healthz", "/readyz")
+PROBES = ("/healthz", "/readyz", "/metrics", "/metrics/triton")
 _ONE = f"{PREFIX}/analyses/{{analysis_id}}"
 
 _ID = path_parameter("analysis_id")
@@ -283,5 +283,22 @@ OPERATIONS: tuple[Operation, ...] = (
         "Whether the service has what it needs.",
         health.ready,
         {200: Result("It has.", {JSON: _checks("ready")}), 503: Result("It has not.", {JSON: _checks("ready")})},
+    ),
+    Operation(
+        "GET",
+        PROBES[2],
+        "Metrics",
+        "What Prometheus reads: text, or OpenMetrics with exemplars.",
+        health.metrics,
+        {200: Result("The metrics.", {"text/plain": {}, "application/openmetrics-text": {}})},
+    ),
+    Operation(
+        "GET",
+        PROBES[3],
+        "TritonMetrics",
+        "What the embedded Triton tells Prometheus; nothing where it runs elsewhere.",
+        health.triton_metrics,
+        {200: Result("The metrics.", {"text/plain": {}})},
+        errors=(InferenceUnavailable,),
     ),
 )

@@ -14,6 +14,7 @@ import pytest_asyncio
 
 from orchestrator.api.http.server import http_server
 from orchestrator.pipeline.rollouts import RolloutService
+from orchestrator.pipeline.telemetry import Telemetry
 from tests.integration.http.scripted import ScriptedAnalyses, ScriptedSearches
 from tests.support.model_server import FakeModelServer, MemoryRollouts
 from tests.support.operations import FakeOperations, eventful
@@ -53,6 +54,7 @@ async def serving(
     checks: Mapping[str, bool] | Exception | None = None,
     *,
     port: bool = False,
+    telemetry: Telemetry | None = None,
     grace: float = 0.3,
 ) -> AsyncIterator[Running]:
     """Run a server until the context ends."""
@@ -67,7 +69,7 @@ async def serving(
     with tempfile.TemporaryDirectory() as folder:
         listen = "127.0.0.1:0" if port else f"unix:{Path(folder) / 'http'}"
         async with http_server(
-            analyses, searches, rollouts, listen, ready=ready, operations=operations, grace=grace
+            analyses, searches, rollouts, listen, ready=ready, operations=operations, telemetry=telemetry, grace=grace
         ) as address:
             uds = None if port else address.removeprefix("unix:")
             base = f"http://{address}" if port else "http://reelsift"

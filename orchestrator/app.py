@@ -23,6 +23,7 @@ from orchestrator.adapters.sources.sources import Sources
 from orchestrator.adapters.stores.keeping import SqlPast
 from orchestrator.adapters.stores.rollouts import SqlRollouts
 from orchestrator.adapters.stores.sql import open_store
+from orchestrator.adapters.stores.statistics import SqlStatistics
 from orchestrator.adapters.telemetry.prometheus import PrometheusTelemetry
 from orchestrator.adapters.telemetry.tracing import tracing_to
 from orchestrator.adapters.triton.client import TritonInference
@@ -32,19 +33,26 @@ from orchestrator.adapters.triton.models import TritonModels
 from orchestrator.adapters.triton.server import POOL_BYTES
 from orchestrator.adapters.triton.supervisor import Supervisor
 from orchestrator.adapters.triton.transport import InlineTransport, SharedMemoryTransport
+from orchestrator.adapters.versions import versions_of
 from orchestrator.api.http.server import http_server
 from orchestrator.api.server import grpc_server
-from orchestrator.core.media import DecodeLimits
+from orchestrator.at_run_time import Running, decode_limits, pace, service_limits
+from orchestrator.pipeline import searching
+from orchestrator.pipeline.abilities import Abilities
 from orchestrator.pipeline.attempt import Parts
 from orchestrator.pipeline.cleanup import Cleaner
-from orchestrator.pipeline.convergence import Keeper, Pace
+from orchestrator.pipeline.control import Control
+from orchestrator.pipeline.control_ports import AlwaysThere
+from orchestrator.pipeline.convergence import Keeper
 from orchestrator.pipeline.disk import DiskGuard
+from orchestrator.pipeline.maintenance import Maintenance
 from orchestrator.pipeline.model_ports import Versioned
 from orchestrator.pipeline.rollouts import RolloutService
 from orchestrator.pipeline.searching import Embedder, Indexer, SearchService
-from orchestrator.pipeline.service import AnalysisService, ServiceLimits
+from orchestrator.pipeline.service import AnalysisService
 from orchestrator.pipeline.telemetry import Telemetry
 from orchestrator.ports import Inference
+from orchestrator.reloading import Reloads, unchanging
 from orchestrator.settings import Settings
 
 SCRATCH_BYTES = 64 << 20  # outputs and small inputs of the requests in flight
@@ -71,7 +79,7 @@ async def running_inference(
             host = (
                 RemoteHost(settings.triton, arenas, settings.triton_headers)
                 if settings.triton
-                else EmbeddedHost(repository, arenas, gpu=gpu_of_models(arena))
+                else EmbeddedHost(repository, arenas, gpu=gpu_of_models(arena), collector=settings.trace_endpoint)
             )
         else:
             transport, host = InlineTransport(), RemoteHost(settings.triton)
@@ -89,11 +97,22 @@ patient_inference = partial(running_inference, patient=True)
 
 
 @asynccontextmanager
-async def running_app(settings: Settings, inference_of: InferenceOf = running_inference) -> AsyncIterator[str]:
+async def running_app(
+    settings: Settings,
+    inference_of: InferenceOf = running_inference,
+    *,
+    ending: asyncio.Event | None = None,
+    reloads: Reloads | None = None,
+    controlled: Callable[[Control], None] = lambda control: None,
+) -> AsyncIterator[str]:
     """The whole service; yields the address of its gRPC server. Leaving the context drains it.
+
+    ``ending`` is set when an operator asks for that. ``reloads`` hold the settings in force, and are told who can change which.
+    ``controlled`` is given, before the service is reached, what operators do with it.
 
     Raises ``SetupError``, ``InferenceUnavailable`` or ``ProfileError`` when it cannot start.
     """
+    ending, reloads = ending or asyncio.Event(), reloads or unchanging(settings)
     profiles = load_profiles(settings.profile_dir)
     uploads = settings.spool_dir or settings.data_dir / "uploads"
     shm.require(settings.arena_bytes + SCRATCH_BYTES + TRITON_BYTES)
@@ -115,26 +134,27 @@ async def running_app(settings: Settings, inference_of: InferenceOf = running_in
         stack.push_async_callback(decoder.close)
         await decoder.start()
         inference = await stack.enter_async_context(inference_of(settings, arena, telemetry))
-        rollouts = None
+        rollouts: RolloutService | None = None
+        keeper: Keeper | None = None
         if isinstance(inference, Versioned) and inference.models is not None:
             rollouts = RolloutService(inference.models, SqlRollouts(store.database), telemetry=telemetry)
-            keeper = Keeper(rollouts, settings.rollout.budgets(), Pace(watch_s=settings.rollout.watch_seconds))
+            keeper = Keeper(rollouts, settings.rollout.budgets(), pace(settings))
             await keeper.start()  # before any analysis begins
             await stack.enter_async_context(_aside(keeper.run()))
+        sources = Sources(settings.roots, uploads, settings.max_upload_bytes)
         parts = Parts(
             decoder=decoder,
             inference=inference,
             store=store,
-            sources=Sources(settings.roots, uploads, settings.max_upload_bytes),
+            sources=sources,
             profiles=profiles,
             names=Labels(settings.model_repository),
-            limits=DecodeLimits(settings.max_frame_pixels, settings.max_decode_seconds),
+            limits=decode_limits(settings),
             disk=DiskGuard((settings.data_dir, uploads), low=settings.disk_low_bytes, high=settings.disk_high_bytes),
             telemetry=telemetry,
         )
-        service = AnalysisService(
-            parts, ServiceLimits(settings.max_running, settings.max_waiting, settings.max_interruptions)
-        )
+        service = AnalysisService(parts, service_limits(settings), settings.server_name)
+        maintenance = Maintenance(settings.data_dir, service.pause)  # before anything is begun
         stack.push_async_callback(service.drain, 0.0)
         service.start()
 
@@ -153,6 +173,26 @@ async def running_app(settings: Settings, inference_of: InferenceOf = running_in
         if settings.embed_text:
             await stack.enter_async_context(_aside(Indexer(index, embedder).run()))
 
+        Running(service, parts, sources, cleaner, keeper).register(reloads)
+        models = rollouts.server if rollouts else None
+        abilities = Abilities(
+            parts.names,
+            models or AlwaysThere(),
+            {
+                "estimates": lambda: "",
+                "gpu decoding": lambda: "" if gpu else "the setting gpu is off, or there is none to be used",
+                "paths": lambda: "" if sources.roots else "no folder is named below which files may lie (roots)",
+                "search": lambda: "",
+                "uploads": lambda: "the disk is full" if parts.disk.full else "",
+            },
+            await versions_of(store.database),
+            embedding=searching.MODEL if settings.embed_text else "",
+        )
+        statistics = SqlStatistics(store.database)
+        control = Control(settings.server_name, service, statistics, maintenance, abilities, reloads.reload, ending)
+        controlled(control)
+        await stack.enter_async_context(_aside(abilities.learn()))
+
         async def ready() -> Mapping[str, bool]:
             await store.queued(limit=1)
             return {"store": True, "disk": not parts.disk.full, "accepting": service.accepting}
@@ -161,14 +201,16 @@ async def running_app(settings: Settings, inference_of: InferenceOf = running_in
             await stack.enter_async_context(
                 http_server(service, searches, rollouts, settings.http_listen, ready=ready, telemetry=telemetry)
             )
+        serving = maintenance.notice is None
         async with grpc_server(
-            service, settings.listen, searches=searches, rollouts=rollouts, telemetry=telemetry
+            service, settings.listen, searches=searches, rollouts=rollouts, serving=serving, telemetry=telemetry
         ) as server:
+            maintenance.announce = server.set_serving
             try:
                 yield server.address
             finally:
                 await server.drain()
-                await service.drain(settings.drain_seconds)
+                await service.drain(reloads.settings.drain_seconds)
 
 
 @asynccontextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
+from datetime import datetime
 from typing import Protocol
 
 from orchestrator.core.alerting import Alert, AlertFilter, Silence
@@ -165,8 +166,9 @@ class Operations(Protocol):
         """What this server can do, and why not."""
         ...
 
-    async def stats(self, hours: float) -> Stats:
-        """Of the analyses that ended within the last ``hours``. Raises ``InvalidRequest`` unless 0 < ``hours`` <= 8760."""
+    async def stats(self, hours: float, *, until: datetime | None = None, profile: str = "") -> Stats:
+        """Of the analyses that ended within the ``hours`` before ``until`` (UTC; now, by default), of one profile where it is named.
+        Raises ``InvalidRequest`` unless 0 < ``hours`` <= 8760."""
         ...
 
     async def samples(self, hours: float, server: str = "") -> Sequence[Sample]:
@@ -198,14 +200,15 @@ class Operations(Protocol):
         ...
 
     async def set_maintenance(self, on: bool, *, who: str, why: str) -> None:
-        """Refuse new analyses (``Draining``) and say NOT_SERVING while it is on; what runs goes on, and what is queued waits."""
+        """Refuse new analyses (``UnderMaintenance``) and say NOT_SERVING while it is on; what runs goes on, and what is queued waits. It
+        survives restarts. Raises ``InvalidRequest`` when nobody is named."""
         ...
 
     def drain(self, *, who: str, why: str) -> None:
         """Have this server end as for SIGTERM: NOT_SERVING, what runs may finish for a while, the rest goes back to the queue."""
         ...
 
-    def reload(self) -> Sequence[str]:
+    def reload(self, *, who: str, why: str) -> Sequence[str]:
         """Read the settings anew; the names of those that changed and hold from now on. Raises ``InvalidRequest`` for settings that
         are none, or that only a restart can change: then nothing changes."""
         ...

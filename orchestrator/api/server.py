@@ -82,8 +82,10 @@ async def grpc_server(
     rollouts: Rollouts | None = None,
     telemetry: Telemetry | None = None,
     grace: float = 5.0,
+    serving: bool = True,
 ) -> AsyncIterator[GrpcServer]:
     """A server for ``analyses``, ``searches`` and ``rollouts`` at ``listen`` (``HOST:PORT``, port 0 picks one, or ``unix:PATH``).
+    ``serving``: what its health answers at first.
 
     It stops when the context ends, giving running calls ``grace`` seconds. Raises ``SetupError`` for a taken address.
     """
@@ -98,7 +100,7 @@ async def grpc_server(
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     reflection.enable_server_reflection((*services, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
     running = GrpcServer(server, health_servicer, services, _bind(server, listen))
-    await running.set_serving(True)
+    await running.set_serving(serving)
     await server.start()
     log.info("grpc.listening", address=running.address)
     try:

@@ -49,8 +49,23 @@ class Condition:
 
 
 class ModelConditions(Protocol):
-    """What answers for models."""
+    """What answers for models. ``release``: its own version, once it is known."""
+
+    @property
+    def release(self) -> str:
+        """Empty before it has answered."""
+        ...
 
     def condition(self, model: str) -> Condition:
         """How ``model`` is."""
         ...
+
+
+class AlwaysThere:
+    """Models without a server, inside this process."""
+
+    release = ""
+
+    def condition(self, model: str) -> Condition:
+        """Ready."""
+        return Condition(True)

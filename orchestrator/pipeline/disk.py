@@ -46,11 +46,16 @@ class DiskGuard:
         every: float = EVERY,
         free: Callable[[Path], int] = free_bytes,
     ) -> None:
-        if not 0 <= low < high:
-            raise ValueError(f"the disk guard wants 0 <= low < high, got {low} and {high}")
-        self._folders, self._low, self._high = tuple(folders), low, high
+        self._folders = tuple(folders)
+        self.limit(low, high)
         self._every, self._free = every, free
         self._full = False
+
+    def limit(self, low: int, high: int) -> None:
+        """Put other limits in force."""
+        if not 0 <= low < high:
+            raise ValueError(f"the disk guard wants 0 <= low < high, got {low} and {high}")
+        self._low, self._high = low, high
 
     @property
     def full(self) -> bool:

@@ -84,6 +84,10 @@ class Server:
     def alive(self) -> bool:
         return self._process.poll() is None
 
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        self._process.send_signal(number)
+
     def tree(self) -> list[psutil.Process]:
         """Every process below the server."""
         return psutil.Process(self.pid).children(recursive=True)

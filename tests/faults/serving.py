@@ -41,6 +41,7 @@ class Served:
     program: Sequence[str] = (str(REELSIFT),)
     settings: Mapping[str, str] = field(default_factory=dict)
     data: Path = Path()
+    drain_seconds: float = 5.0
     starts: int = 0
 
     def __post_init__(self) -> None:
@@ -64,7 +65,8 @@ class Served:
         """Start it, and do not wait."""
         assert not self.alive
         self.starts += 1
-        line = [*self.program, "serve", "--listen", self.address, "--log-json", "--drain-seconds", "5"]
+        line = [*self.program, "serve", "--listen", self.address, "--log-json"]
+        line += ["--drain-seconds", str(self.drain_seconds)]
         line += ["--triton", self.triton] if self.triton else []
         line += [word for root in self.roots for word in ("--root", str(root))]
         ours = {TOKEN: self.token, "REELSIFT_DATA_DIR": str(self.data), "REELSIFT_HTTP_LISTEN": "", **self.settings}

@@ -49,7 +49,9 @@ class Forked:
         return self.returncode
 
     def end(self, status: int | None) -> None:
-        """It is dead."""
+        """It is dead; the first who knows counts."""
+        if self._over.is_set():
+            return
         self.returncode = status
         os.close(self._handle)
         self._over.set()
@@ -59,11 +61,14 @@ class Forked:
         loop = asyncio.get_running_loop()
 
         def over() -> None:
-            loop.remove_reader(self._handle)
+            loop.remove_reader(handle)
             self.end(None)
+            os.close(handle)
 
-        self.kill()
-        loop.add_reader(self._handle, over)
+        if not self._over.is_set():
+            self.kill()
+            handle = os.dup(self._handle)  # its own: the fork server may tell meanwhile
+            loop.add_reader(handle, over)
 
 
 class ForkServer:

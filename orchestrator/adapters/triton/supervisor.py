@@ -93,6 +93,7 @@ class Supervisor:
         self._stopping = False
         self._fruitless = 0
         self._starts = 0
+        self.release = ""  # of the server that answered last
 
     # --- what the application asks -----------------------------------------------------------------------------------
 
@@ -278,11 +279,12 @@ class Supervisor:
 
     async def _bring_up(self, connection: Connection) -> None:
         await connection.live(self._patience.start_s)
-        version = await connection.version()
+        with suppress(grpc.RpcError):  # good to know, no more
+            self.release = await connection.release()
         await self._host.prepare(connection)
         self._connection = connection
         self._starts += 1
-        self.telemetry.triton_started(version, again=self._starts > 1)
+        self.telemetry.triton_started(self.release, again=self._starts > 1)
         self._emit("triton.server_ready")
         if self._started is not None and not self._started.done():
             self._started.set_result(None)

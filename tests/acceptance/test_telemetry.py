@@ -30,7 +30,7 @@ from tests.support.collector import Collector, running_collector
 
 pytestmark = pytest.mark.timeout(300)
 BY = {"who": "the tests", "why": "to see"}
-OPTIONS = AnalysisOptions(analyzers=("shots", "keyframe", "labels"), ignore_known=True)
+OPTIONS = AnalysisOptions(analyzers=("keyframe", "labels"), ignore_known=True)
 
 #: Told of by looks at the machine and the store, and by who delivers alerts; some of it takes a GPU, a certificate or a backup.
 NOT_HERE = {
@@ -143,7 +143,7 @@ async def die(server: Server, client: ReelsiftClient, film: Film) -> None:
             dead.set()
     server.tritonserver().kill()
     await asyncio.to_thread(wait_until, lambda: told(server, "triton.server_ended"), 30, "Triton ends")
-    await collect(client.analyze_file(film.path, AnalysisOptions(analyzers=("labels",), ignore_known=True)))
+    await collect(client.analyze_file(film.path, AnalysisOptions(profile="duplicates", ignore_known=True)))
 
 
 def told(server: Server, *events: str) -> bool:
@@ -248,7 +248,7 @@ def test_one_trace_leads_from_the_client_to_the_inference(seen: Seen) -> None:
         assert collector.ancestors(inference)[-3:] == ["analysis.attempt", "grpc Analyze", "a test"]
         assert inference.kind == "CLIENT"
     models = {span.attributes["reelsift.model"] for span in trace if span.name == "inference"}
-    assert {"labels", "shots"} <= models
+    assert models == {"labels"}
     segments = [span for span in trace if span.name == "segment"]
     assert len(segments) == len(seen.good.segments)
     (call,) = [span for span in trace if span.name == "grpc Analyze"]

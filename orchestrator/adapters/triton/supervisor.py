@@ -15,6 +15,7 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
+from contextvars import Context
 from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
@@ -427,7 +428,8 @@ class Supervisor:
         return connection.over.is_set()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
+        # In a context of its own: it outlives whoever asked for it, whose analysis and trace its lines and spans are not.
+        task = asyncio.create_task(work, context=Context())
         self._tasks.add(task)
         task.add_done_callback(self._finished)
 

@@ -6,7 +6,7 @@ TORCH := torch==2.13.0
 VIDEO ?=
 REPORT ?= report.html
 
-.PHONY: setup models demo test test-fast faults lint protos bench bench-gpu lock clean
+.PHONY: setup models demo test test-fast faults lint protos dashboards bench bench-gpu lock clean
 
 setup: .venv/.ready
 
@@ -46,9 +46,13 @@ lint: setup
 	$(BIN)/lint-imports
 	$(BIN)/buf lint protos
 	$(BIN)/python protos/generate.py --check
+	$(BIN)/python ops/grafana/generate.py --check
 
 protos: setup
 	$(BIN)/python protos/generate.py
+
+dashboards: setup
+	$(BIN)/python ops/grafana/generate.py
 
 bench: models
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/bench.txt

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, closing
 from functools import partial
-from typing import Any
 
+from orchestrator import logs
 from orchestrator.adapters.blobs.local import LocalBlobs
 from orchestrator.adapters.blobs.opening import open_blobs
 from orchestrator.adapters.decoders.process import ProcessDecoder
@@ -23,6 +23,8 @@ from orchestrator.adapters.stores.keeping import SqlPast
 from orchestrator.adapters.stores.rollouts import SqlRollouts
 from orchestrator.adapters.stores.sql import open_store
 from orchestrator.adapters.stores.statistics import SqlStatistics
+from orchestrator.adapters.telemetry.prometheus import PrometheusTelemetry
+from orchestrator.adapters.telemetry.tracing import tracing_to
 from orchestrator.adapters.triton.client import TritonInference
 from orchestrator.adapters.triton.hosts import EmbeddedHost, RemoteHost
 from orchestrator.adapters.triton.labels import Labels
@@ -36,6 +38,7 @@ from orchestrator.api.server import grpc_server
 from orchestrator.at_run_time import Running, decode_limits, pace, service_limits
 from orchestrator.pipeline import searching
 from orchestrator.pipeline.abilities import Abilities
+from orchestrator.pipeline.aside import aside
 from orchestrator.pipeline.attempt import Parts
 from orchestrator.pipeline.cleanup import Cleaner
 from orchestrator.pipeline.control import Control
@@ -44,22 +47,28 @@ from orchestrator.pipeline.convergence import Keeper
 from orchestrator.pipeline.disk import DiskGuard
 from orchestrator.pipeline.maintenance import Maintenance
 from orchestrator.pipeline.model_ports import Versioned
+from orchestrator.pipeline.observing import Observing
+from orchestrator.pipeline.operations import OperationsService
 from orchestrator.pipeline.rollouts import RolloutService
 from orchestrator.pipeline.searching import Embedder, Indexer, SearchService
 from orchestrator.pipeline.service import AnalysisService
+from orchestrator.pipeline.telemetry import Telemetry
 from orchestrator.ports import Inference
 from orchestrator.reloading import Reloads, unchanging
 from orchestrator.settings import Settings
+from orchestrator.watch import World, watched
 
 SCRATCH_BYTES = 64 << 20  # outputs and small inputs of the requests in flight
 TRITON_BYTES = 12 * POOL_BYTES  # of the instances of a default profile
 
 
-InferenceOf = Callable[[Settings, Arena], AbstractAsyncContextManager[Inference]]
+InferenceOf = Callable[[Settings, Arena, Telemetry], AbstractAsyncContextManager[Inference]]
 
 
 @asynccontextmanager
-async def running_inference(settings: Settings, arena: Arena, *, patient: bool = False) -> AsyncIterator[Inference]:
+async def running_inference(
+    settings: Settings, arena: Arena, telemetry: Telemetry | None = None, *, patient: bool = False
+) -> AsyncIterator[Inference]:
     """Triton: one of our own or elsewhere on this host, reached through shared memory, or one on another, reached inline. A
     ``patient`` caller takes one elsewhere that is not there yet.
     """
@@ -77,7 +86,7 @@ async def running_inference(settings: Settings, arena: Arena, *, patient: bool =
             )
         else:
             transport, host = InlineTransport(), RemoteHost(settings.triton)
-        supervisor = Supervisor(host, transport, repository)
+        supervisor = Supervisor(host, transport, repository, telemetry=telemetry)
         stack.push_async_callback(supervisor.stop)
         await supervisor.start(patient=patient and bool(settings.triton))
         inference = TritonInference(supervisor, transport)
@@ -110,7 +119,10 @@ async def running_app(
     profiles = load_profiles(settings.profile_dir)
     uploads = settings.spool_dir or settings.data_dir / "uploads"
     shm.require(settings.arena_bytes + SCRATCH_BYTES + TRITON_BYTES)
+    telemetry = PrometheusTelemetry()
     async with AsyncExitStack() as stack:
+        stack.enter_context(logs.heard(telemetry.logged))
+        await stack.enter_async_context(tracing_to(settings.trace_endpoint, settings.trace_share))
         # The data directory first: two servers over one must not even begin.
         store = await stack.enter_async_context(
             open_store(settings.database or settings.data_dir, indexers=(index_segment,))
@@ -121,17 +133,17 @@ async def running_app(
         arena = stack.enter_context(closing(Arena(memory.nbytes if memory else settings.arena_bytes, memory)))
         gpu = await stack.enter_async_context(running_gpu(arena, settings.gpu))
         # Before Triton, so that the workers warm up while it starts.
-        decoder = ProcessDecoder(arena, threads=settings.decode_threads, gpu=gpu)
+        decoder = ProcessDecoder(arena, threads=settings.decode_threads, gpu=gpu, telemetry=telemetry)
         stack.push_async_callback(decoder.close)
         await decoder.start()
-        inference = await stack.enter_async_context(inference_of(settings, arena))
+        inference = await stack.enter_async_context(inference_of(settings, arena, telemetry))
         rollouts: RolloutService | None = None
         keeper: Keeper | None = None
         if isinstance(inference, Versioned) and inference.models is not None:
-            rollouts = RolloutService(inference.models, SqlRollouts(store.database))
+            rollouts = RolloutService(inference.models, SqlRollouts(store.database), telemetry=telemetry)
             keeper = Keeper(rollouts, settings.rollout.budgets(), pace(settings))
             await keeper.start()  # before any analysis begins
-            await stack.enter_async_context(_aside(keeper.run()))
+            await stack.enter_async_context(aside(keeper.run()))
         sources = Sources(settings.roots, uploads, settings.max_upload_bytes)
         parts = Parts(
             decoder=decoder,
@@ -142,6 +154,7 @@ async def running_app(
             names=Labels(settings.model_repository),
             limits=decode_limits(settings),
             disk=DiskGuard((settings.data_dir, uploads), low=settings.disk_low_bytes, high=settings.disk_high_bytes),
+            telemetry=telemetry,
         )
         service = AnalysisService(parts, service_limits(settings), settings.server_name)
         maintenance = Maintenance(settings.data_dir, service.pause)  # before anything is begun
@@ -151,16 +164,22 @@ async def running_app(
         index = search_index(store.database)
         embedder = Embedder(inference, Tokens(settings.model_repository))
         searches = SearchService(index, embedder)
+        blobs = open_blobs(settings.blobs or settings.data_dir / "blobs", settings.blobs_endpoint)
         cleaner = Cleaner(
-            store,
-            SqlPast(store.database),
-            open_blobs(settings.blobs or settings.data_dir / "blobs", settings.blobs_endpoint),
-            LocalBlobs(uploads),
-            settings.retention.policies(),
+            store, SqlPast(store.database), blobs, LocalBlobs(uploads), settings.retention.policies(), telemetry
         )
-        await stack.enter_async_context(_aside(cleaner.run(settings.cleanup_seconds)))
+        await stack.enter_async_context(aside(cleaner.run(settings.cleanup_seconds)))
         if settings.embed_text:
-            await stack.enter_async_context(_aside(Indexer(index, embedder).run()))
+            await stack.enter_async_context(aside(Indexer(index, embedder).run()))
+
+        world = World(
+            store.database, blobs, uploads, decoder, inference, service, parts.disk, arena, gpu, telemetry.recent.p95
+        )
+        observing: Observing | None = None
+        if settings.look_seconds:
+            observing = await stack.enter_async_context(
+                watched(settings, world, reloads, looked=telemetry.looked, notified=telemetry.notified)
+            )
 
         Running(service, parts, sources, cleaner, keeper).register(reloads)
         models = rollouts.server if rollouts else None
@@ -180,17 +199,34 @@ async def running_app(
         statistics = SqlStatistics(store.database)
         control = Control(settings.server_name, service, statistics, maintenance, abilities, reloads.reload, ending)
         controlled(control)
-        await stack.enter_async_context(_aside(abilities.learn()))
+        operations = OperationsService(control, observing) if observing else None
+        await stack.enter_async_context(aside(abilities.learn()))
 
         async def ready() -> Mapping[str, bool]:
             await store.queued(limit=1)
             return {"store": True, "disk": not parts.disk.full, "accepting": service.accepting}
 
         if settings.http_listen:
-            await stack.enter_async_context(http_server(service, searches, rollouts, settings.http_listen, ready=ready))
+            await stack.enter_async_context(
+                http_server(
+                    service,
+                    searches,
+                    rollouts,
+                    settings.http_listen,
+                    ready=ready,
+                    operations=operations,
+                    telemetry=telemetry,
+                )
+            )
         serving = maintenance.notice is None
         async with grpc_server(
-            service, settings.listen, searches=searches, rollouts=rollouts, serving=serving
+            service,
+            settings.listen,
+            searches=searches,
+            rollouts=rollouts,
+            operations=operations,
+            telemetry=telemetry,
+            serving=serving,
         ) as server:
             maintenance.announce = server.set_serving
             try:
@@ -198,14 +234,3 @@ async def running_app(
             finally:
                 await server.drain()
                 await service.drain(reloads.settings.drain_seconds)
-
-
-@asynccontextmanager
-async def _aside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Have ``work`` done beside the service, until the context ends."""
-    task = asyncio.create_task(work)
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)

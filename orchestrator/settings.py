@@ -8,11 +8,12 @@ from __future__ import annotations
 import os
 import socket
 import tomllib
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
 from platformdirs import user_cache_path, user_data_path
-from pydantic import BaseModel, Field, SecretStr, field_validator
+from pydantic import BaseModel, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -21,6 +22,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from orchestrator.core.health import Limits
 from orchestrator.core.retention import Kind, Policies, Policy
 from orchestrator.core.rollout import Budgets
 from orchestrator.errors import SetupError
@@ -98,6 +100,57 @@ class Trial(BaseModel):
         )
 
 
+class Threshold(BaseModel):
+    """From which value on a component is in a bad way; ``critical`` below ``warning`` where small values are bad."""
+
+    warning: float = Field(allow_inf_nan=False)
+    critical: float = Field(allow_inf_nan=False)
+
+    def limits(self) -> Limits:
+        """As the core knows them."""
+        return Limits(self.warning, self.critical)
+
+
+_DAY = 86400.0
+
+
+class Thresholds(BaseModel):
+    """``REELSIFT_LIMITS__DISK__WARNING`` and so on; of one that is given half, the other half stays."""
+
+    database: Threshold = Threshold(warning=1, critical=2.5)  # seconds
+    artifacts: Threshold = Threshold(warning=1, critical=2.5)  # seconds
+    queue: Threshold = Threshold(warning=10, critical=100)  # analyses that wait
+    queue_age: Threshold = Threshold(warning=900, critical=3600)  # seconds that the oldest has waited
+    latency: Threshold = Threshold(warning=2, critical=5)  # seconds of 95 % of the unary calls
+    failures: Threshold = Threshold(warning=0.05, critical=0.1)  # of the analyses of the last hour
+    frames: Threshold = Threshold(
+        warning=0.001, critical=0.01
+    )  # lost of those that were to be decoded, of the last hour
+    failures_least: int = Field(default=20, ge=1, description="analyses of an hour before their failures are judged")
+    decoders: Threshold = Threshold(warning=6, critical=20)  # crashes a minute
+    models: Threshold = Threshold(warning=3, critical=10)  # deaths of a model's processes a minute
+    disk: Threshold = Threshold(warning=0.8, critical=0.9)  # used share
+    memory: Threshold = Threshold(warning=0.85, critical=0.95)  # used share of the machine or control group
+    cpu: Threshold = Threshold(warning=0.95, critical=1.01)  # used share, a mean over minutes; above 1: never
+    gpu_memory: Threshold = Threshold(warning=0.9, critical=0.97)  # used share
+    certificates: Threshold = Threshold(warning=21 * _DAY, critical=7 * _DAY)  # seconds to the end
+    backup: Threshold = Threshold(warning=26 * 3600.0, critical=50 * 3600.0)  # seconds since the newest
+    clock: Threshold = Threshold(warning=2, critical=60)  # seconds of a step
+    clock_kept: bool = Field(default=False, description="whether to warn of a clock that no time server keeps")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole(cls, given: object) -> object:
+        if not isinstance(given, Mapping):
+            return given
+        whole = dict(given)
+        for name, value in given.items():
+            field = cls.model_fields.get(name)
+            if isinstance(value, Mapping) and field is not None and isinstance(field.default, Threshold):
+                whole[name] = {**field.default.model_dump(), **value}
+        return whole
+
+
 class Settings(BaseSettings):
     """Every knob of the service. Durations are seconds, sizes bytes."""
 
@@ -153,8 +206,25 @@ class Settings(BaseSettings):
     max_decode_seconds: float = Field(4 * 3600.0, gt=0)
     embed_text: bool = Field(True, description="give stored texts vectors, so that search finds them by meaning")
     drain_seconds: float = Field(30.0, ge=0)
-    log_level: str = Field("info", pattern=r"(?i)^(debug|info|warning|error)$")
-    log_json: bool = False
+    look_seconds: float = Field(5.0, ge=0, description="between two looks at every part of the service; 0: never")
+    limits: Thresholds = Field(default_factory=Thresholds, description="from when on a part is in a bad way")
+    notify: tuple[SecretStr, ...] = Field(
+        (), description="who hears of alerts: addresses as apprise has them (json://, slack://, mailto://...)"
+    )
+    history_seconds: float = Field(60.0, gt=0, description="between two samples of what was measured")
+    history_days: float = Field(30.0, gt=0, description="for which samples and resolved alerts are kept")
+    certificates: tuple[Path, ...] = Field((), description="files (PEM) whose end is watched")
+    backups: Path | None = Field(None, description="folder of backups, the newest of which is watched")
+    log_level: str = Field(
+        "info", pattern=r"(?i)^(debug|info|warning|error)$", description="debug, info, warning or error"
+    )
+    log_json: bool = Field(False, description="one JSON object a line, else text")
+    trace_endpoint: str = Field(
+        "",
+        pattern=r"^(https?://.+)?$",
+        description="http://host:port of a collector (OTLP over gRPC); empty: nothing is traced",
+    )
+    trace_share: float = Field(1.0, ge=0, le=1, description="of the calls whose clients do not decide that themselves")
 
     @classmethod
     def settings_customise_sources(

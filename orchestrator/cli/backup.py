@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.filesize import decimal
 
-from orchestrator.cli import exits, logs, loop
+from orchestrator import logs
+from orchestrator.cli import exits, loop
 from orchestrator.cli.places import DatabaseAddress, DataDir, Places, places_of
 
 if TYPE_CHECKING:

@@ -25,6 +25,7 @@ _MEND = {
     "DECODE_BUDGET": "raise REELSIFT_MAX_DECODE_SECONDS on the server",
     "VERSION_REJECTED": "`reelsift models history MODEL` tells what was measured; ops/models.md what each rail means",
     "ROLLOUT_STEP_REFUSED": "`reelsift models list --server ADDRESS` shows where the model stands",
+    "NOT_WATCHED": "ask a server that `reelsift serve` runs",
     "UNAVAILABLE": "is a server listening there?",
 }
 

@@ -15,8 +15,9 @@ import structlog
 import typer
 from pydantic import ValidationError
 
+from orchestrator import logs
 from orchestrator.adapters.service_manager import ServiceManager
-from orchestrator.cli import logs, loop
+from orchestrator.cli import loop
 from orchestrator.errors import InvalidRequest, SetupError
 from orchestrator.reloading import Reloads
 from orchestrator.settings import Settings
@@ -106,7 +107,7 @@ async def _serve(reloads: Reloads, manager: ServiceManager) -> None:
     async with running_app(reloads.settings, patient_inference, ending=stop, reloads=reloads) as address:
         gc.collect()
         gc.freeze()  # what lives as long as the service: looking through it again and again stops everything for 80 ms
-        log.info("serving", address=address)
+        log.info("service.serving", address=address)
         status = f"serving at {address}"
         manager.ready(status)
         running.add_signal_handler(signal.SIGHUP, _reload, reloads, manager, status)
@@ -115,10 +116,10 @@ async def _serve(reloads: Reloads, manager: ServiceManager) -> None:
         watched.cancel()
         running.add_signal_handler(signal.SIGHUP, _reload, reloads)
         manager.stopping(reloads.settings.drain_seconds + ENDING_SECONDS)
-        log.info("draining", seconds=reloads.settings.drain_seconds)
+        log.info("service.draining", seconds=reloads.settings.drain_seconds)
         for number in (signal.SIGTERM, signal.SIGINT):
             running.remove_signal_handler(number)  # a second signal does not wait
-    log.info("stopped")
+    log.info("service.stopped")
 
 
 def _reload(reloads: Reloads, manager: ServiceManager | None = None, status: str = "") -> None:

@@ -6,10 +6,10 @@ resolve) keep a value that wavers around its limit from raising again and again.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from fnmatch import fnmatchcase
 
 from orchestrator.core.health import Reading, Status
 
@@ -23,8 +23,8 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """Something is wrong with ``component`` of ``server``. ``level`` is the worst that it was; ``value`` and ``summary`` are the newest.
-    ``notified``: whether its news (raised, worse, or resolved) have been delivered, or there was nobody to tell.
+    """Something is wrong with ``component`` of ``server``. ``level`` is the worst that it was; ``value`` and ``summary`` are those of the
+    newest bad reading. ``notified``: whether its news (raised, worse, or resolved) have been delivered, or there was nobody to tell.
     """
 
     id: str
@@ -58,7 +58,7 @@ class Silence:
 
     def covers(self, component: str, now: datetime) -> bool:
         """Whether it is about ``component`` now."""
-        return now < self.until and fnmatchcase(component, self.pattern)
+        return now < self.until and matches(component, self.pattern)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,32 @@ class AlertFilter:
     level: Level | None = None
     component: str = ""  # a pattern
     open: bool = False
+
+    def takes(self, alert: Alert) -> bool:
+        """Whether ``alert`` is one of them."""
+        return (
+            self.level in (None, alert.level)
+            and matches(alert.component, self.component or "*")
+            and not (self.open and alert.resolved)
+        )
+
+
+def matches(component: str, pattern: str) -> bool:
+    """Whether ``pattern`` is about ``component``: ``*`` stands for anything, all else for itself."""
+    return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), component) is not None
+
+
+def summary(reading: Reading) -> str:
+    """What is wrong, in a line."""
+    if reading.limits is None:
+        return f"{reading.component}: {reading.detail or 'does not work'}"
+    limit = reading.limits.critical if reading.status is Status.CRITICAL else reading.limits.warning
+    sign = "<=" if reading.limits.critical < reading.limits.warning else ">="
+    passed = reading.limits.judge(reading.value) is not Status.HEALTHY
+    words = f" ({sign} {limit:g})" if passed else ""
+    return f"{reading.component}: {reading.value:.4g} {reading.unit}{words}" + (
+        f"; {reading.detail}" if reading.detail else ""
+    )
 
 
 class Change(StrEnum):

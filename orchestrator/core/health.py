@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
 
@@ -14,6 +14,31 @@ class Status(IntEnum):
     HEALTHY = 0
     WARNING = 1  # it works, and somebody should look today
     CRITICAL = 2  # it does not, or soon will not: somebody should look now
+
+
+KINDS = frozenset(
+    {
+        "triton",
+        "model",
+        "decoders",
+        "gpu",
+        "database",
+        "artifacts",
+        "queue",
+        "workers",
+        "sessions",
+        "failures",
+        "latency",
+        "disk",
+        "memory",
+        "cpu",
+        "frames",
+        "certificate",
+        "clock",
+        "backup",
+    }
+)
+"""What components there are, by the first part of their names. Each has its page, ``ops/runbooks/KIND.md``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +83,14 @@ def measured(component: str, value: float, unit: str, limits: Limits, detail: st
 def up(component: str, works: bool, detail: str = "") -> Reading:
     """A reading of something that is there or not."""
     return Reading(component, Status.HEALTHY if works else Status.CRITICAL, float(works), detail=detail)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What one look told: readings, and what was measured beside them, by name as in a ``Sample``."""
+
+    readings: tuple[Reading, ...] = ()
+    values: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from orchestrator import tracing
 from orchestrator.analyzers.batch import PictureBatch
 from orchestrator.analyzers.registry import Selection
 from orchestrator.core.frames import FrameBatch, Tap
@@ -104,11 +105,12 @@ class Analysis:
             async with self.decoder.open(source, self._request()) as session:
                 self.session, self.queues_for_memory = session, False
                 events = aiter(session.events())
-                opened = await anext(events)
-                if not isinstance(opened, MediaOpened):
-                    raise AssertionError(f"a decoder opens with MediaOpened, not {type(opened).__name__}")
-                await self._open(opened)
-                await models
+                with tracing.span("media.open"):
+                    opened = await anext(events)
+                    if not isinstance(opened, MediaOpened):
+                        raise AssertionError(f"a decoder opens with MediaOpened, not {type(opened).__name__}")
+                    await self._open(opened)
+                    await models
                 self.opened = True
                 self.stages.add("open", time.monotonic() - self._began)
                 segments, end = await self._flow(session, events)
@@ -168,7 +170,7 @@ class Analysis:
         """Read, analyse and close side by side; returns the number of segments, and how the media ended."""
         closing = asyncio.ensure_future(self._close_segments(session))
         reporting = asyncio.ensure_future(self._report_progress(session))
-        reading = asyncio.ensure_future(self._read(session, events))
+        reading = asyncio.ensure_future(self._decode(session, events))
         tasks: list[asyncio.Task[Any]] = [closing, reporting, reading]
         try:
             # A failed reader or closer ends the analysis at once; the closer ends last when all is well.
@@ -193,6 +195,10 @@ class Analysis:
         return Outcome(finished, tuple(AnalyzerKey(*each) for each in held.items() if each[0] not in self._failed))
 
     # --- from the decoder to the lanes -------------------------------------------------------------------------------
+
+    async def _decode(self, session: DecodeSession, events: Any) -> DecodeFinished:
+        with tracing.span("decode", current=False):
+            return await self._read(session, events)
 
     async def _read(self, session: DecodeSession, events: Any) -> DecodeFinished:
         lanes: Mapping[Tap, list[Lane]] = {
@@ -224,13 +230,15 @@ class Analysis:
     async def _next(self, session: DecodeSession, events: Any) -> DecodeEvent | None:
         """The decoder's next event. What is waited for it is the decoder's time, or the client's, whose bytes are missing."""
         began, starved = time.monotonic(), session.starved_seconds
-        event: DecodeEvent | None = await anext(events, None)
-        waited = time.monotonic() - began
-        fetching = min(waited, session.starved_seconds - starved)
-        self.stages.add("decode", waited - fetching)
-        if fetching:
-            self.stages.add("fetch", fetching)
-        return event
+        try:
+            event: DecodeEvent | None = await anext(events, None)
+            return event
+        finally:
+            waited = time.monotonic() - began
+            fetching = min(waited, session.starved_seconds - starved)
+            self.stages.add("decode", waited - fetching)
+            if fetching:
+                self.stages.add("fetch", fetching)
 
     async def _dispatch(self, batch: FrameBatch, lanes: list[Lane]) -> None:
         """Give a batch to all who share its tap; its slot returns when the last has done with it."""
@@ -273,17 +281,18 @@ class Analysis:
     async def _close_segments(self, session: DecodeSession) -> int:
         """Close every segment once all lanes have answered for it; returns their number after the last one."""
         async for plan, before in self._plans():
-            if not self._covered(plan):
-                session.hurry(plan.interval.end_frame)
-            while not self._covered(plan):
-                await self._wait()
-            with self.stages.during("segment"):
-                told, memo = self._close(plan, before)
-            # Taken without a pause: what its parts say fits together.
-            point = checkpoint(plan, self._state(), session.mark(), memo)
-            if plan.index >= self._resumed.done:
-                await self.log.segment(told, point)
-                self.told = plan.index + 1
+            with tracing.span("segment", segment=plan.index):
+                if not self._covered(plan):
+                    session.hurry(plan.interval.end_frame)
+                while not self._covered(plan):
+                    await self._wait()
+                with self.stages.during("segment"):
+                    told, memo = self._close(plan, before)
+                # Taken without a pause: what its parts say fits together.
+                point = checkpoint(plan, self._state(), session.mark(), memo)
+                if plan.index >= self._resumed.done:
+                    await self.log.segment(told, point)
+                    self.told = plan.index + 1
             self._answered_frames = plan.interval.end_frame
         return self._closed
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from itertools import chain, repeat
 from typing import TypeVar
 
-from orchestrator import failpoints
+from orchestrator import failpoints, tracing
 from orchestrator.analyzers.registry import Names, Selection, available, select
 from orchestrator.core.jobs import (
     AnalysisRecord,
@@ -32,6 +33,7 @@ from orchestrator.pipeline.keys import keys_of
 from orchestrator.pipeline.news import News
 from orchestrator.pipeline.ports import Sources
 from orchestrator.pipeline.stages import Stages
+from orchestrator.pipeline.telemetry import Telemetry
 from orchestrator.ports import AnalysisStore, Decoder, Inference, MediaBytes
 
 PIECE_BYTES = 1 << 20
@@ -59,6 +61,7 @@ class Parts:
     limits: DecodeLimits
     disk: DiskGuard
     news: News = field(default_factory=News)
+    telemetry: Telemetry = field(default_factory=Telemetry)
 
     async def commit(self, write: Callable[[], Awaitable[T]]) -> T:
         """Write to the store once the disk has room and the database answers: what was computed is not thrown away for
@@ -103,7 +106,7 @@ async def digest_of(media: MediaBytes, stages: Stages | None = None) -> str:
 
 class Attempt:
     """Runs once. ``yielding`` set to true ends it after the next segment with ``Yielded``. ``profiles``: those that count, if they are
-    not those of the parts (an analysis under way keeps its own)."""
+    not those of the parts (an analysis under way keeps its own). ``finished``: how it ended, once it has."""
 
     def __init__(
         self, parts: Parts, record: AnalysisRecord, lease: Lease, profiles: Mapping[str, Profile] | None = None
@@ -113,11 +116,12 @@ class Attempt:
         self._limits = parts.limits
         self._analysis: Analysis | None = None
         self._storing = False
-        self.stages = Stages()
+        self.stages = Stages(parts.telemetry.spent)
         self._reuse: ReusePlan | None = record.reuse
         self._digest = record.content_digest
         self.yielding = False
         self.media: MediaBytes | None = None
+        self.finished: Finished | None = None
 
     @property
     def position(self) -> tuple[int, int]:
@@ -161,6 +165,11 @@ class Attempt:
 
     async def run(self) -> None:
         """Analyse to the end and commit it. Raises the typed error of whatever went wrong, or ``Yielded``."""
+        record = self._record
+        with tracing.span("analysis.attempt", analysis_id=record.id, attempt=record.attempts):
+            await self._run()
+
+    async def _run(self) -> None:
         parts, record = self._parts, self._record
         profile = profile_of(record.spec, self._profiles)
         # Importing an analyzer's libraries may take a second; the loop goes on meanwhile.
@@ -182,6 +191,7 @@ class Attempt:
             with self._store():
                 end = (self._lease, outcome.finished, AnalysisState.SUCCEEDED, keys, spent)
                 await parts.commit(lambda: parts.store.end(*end))
+            self.finished = outcome.finished
             failpoints.reach("attempt.ended")
         finally:
             media.close()
@@ -192,7 +202,7 @@ class Attempt:
     def _store(self) -> Iterator[None]:
         self._storing = True
         try:
-            with self.stages.during("store"):
+            with self.stages.during("store"), tracing.span("store.commit"):
                 yield
         finally:
             self._storing = False
@@ -205,9 +215,11 @@ class Attempt:
 
     async def segment(self, segment: Segment, checkpoint: Checkpoint) -> None:
         """Commit it; the next may wait for that."""
+        began = time.monotonic()
         with self._store():
             await self._parts.commit(lambda: self._parts.store.commit_segment(self._lease, segment, checkpoint))
         failpoints.reach("attempt.committed")
+        self._parts.telemetry.committed(time.monotonic() - began)
         self._parts.news.tell(self._record.id)
         if self.yielding and not segment.final:
             raise Yielded

@@ -15,13 +15,14 @@ from orchestrator.core.jobs import AnalysisFilter, AnalysisRecord, AnalysisState
 from orchestrator.core.retention import Kind, Policies, Reason, Removal, Weights, inventory, plan
 from orchestrator.core.statistics import LONGEST_HOURS
 from orchestrator.errors import AnalysisNotEnded, NotFound, ReelsiftError
+from orchestrator.pipeline.telemetry import Telemetry
 from orchestrator.ports import AnalysisStore, BlobStore
 
 PAGE = 256
 OUTCOMES_KEPT = timedelta(hours=LONGEST_HOURS + 24)  # what statistics may be asked for, and some more
 _UNENDED = frozenset(state for state in AnalysisState if not state.ended)
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 
 class Past(Protocol):
@@ -66,6 +67,7 @@ class Cleaner:
     blobs: BlobStore
     uploads: BlobStore
     policies: Policies = field(default_factory=dict)
+    telemetry: Telemetry = field(default_factory=Telemetry)
 
     async def look(self, now: datetime | None = None) -> list[Removal]:
         """What is to go now, in the order in which to remove it. Changes nothing."""
@@ -91,10 +93,11 @@ class Cleaner:
             except (ReelsiftError, OSError) as error:
                 reason = _reason(error)
                 kept.append((removal, reason))
-                log.warning("cleanup left something", kind=removal.kind, name=removal.name, reason=reason)
+                log.warning("cleanup.kept", kind=removal.kind, name=removal.name, reason=reason)
             else:
                 removed.append(removal)
-                log.info("cleaned up", kind=removal.kind, name=removal.name, size=removal.size, why=removal.reason)
+                self.telemetry.removed(removal.kind, removal.size)
+                log.info("cleanup.removed", kind=removal.kind, name=removal.name, size=removal.size, why=removal.reason)
         if removed:
             await self.past.shrink()
         return Cleaned(tuple(removed), tuple(kept))
@@ -105,7 +108,7 @@ class Cleaner:
             try:
                 await self.clean()
             except (ReelsiftError, OSError) as error:
-                log.warning("cleanup failed", reason=_reason(error))
+                log.warning("cleanup.failed", reason=_reason(error))
             await asyncio.sleep(every)
 
     async def _remove(self, removal: Removal) -> None:

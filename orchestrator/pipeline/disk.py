@@ -64,7 +64,10 @@ class DiskGuard:
         full = free < (self._high if self._full else self._low)
         if full is not self._full:
             self._full = full
-            (log.error if full else log.info)("disk full" if full else "disk has room again", free_bytes=free)
+            if full:
+                log.error("disk.full", free_bytes=free)
+            else:
+                log.info("disk.freed", free_bytes=free)
         return full
 
     @property
@@ -90,6 +93,6 @@ class DiskGuard:
             try:
                 return await write()
             except DiskFull:
-                log.warning("a write met a full disk", free_bytes=self.free)
+                log.warning("disk.write_refused", free_bytes=self.free)
                 self._full = True  # whatever the numbers say: a quota, or a reserve of the file system
                 await asyncio.sleep(self._every)

@@ -26,7 +26,7 @@ from orchestrator.pipeline.stages import Stages
 IN_FLIGHT = 2  # batches of one lane with its models: one runs, one waits (FACTS: more gain nothing)
 END = 1 << 62  # a frame behind every media
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 
 class Lane:
@@ -153,7 +153,7 @@ class Lane:
     def _give_up(self, error: BaseException) -> None:
         if self.failure is None:
             self.failure = error.reason if isinstance(error, ReelsiftError) else InternalError.reason
-            log.error("analyzer failed", analyzer=self.analyzer.name, reason=self.failure, exc_info=error)
+            log.error("analyzer.failed", analyzer=self.analyzer.name, reason=self.failure, exc_info=error)
         self.cancel()
         self._advanced()
 

@@ -23,11 +23,11 @@ from datetime import UTC, datetime
 
 import structlog
 
+from orchestrator import tracing
 from orchestrator.core.jobs import AnalysisState, Lease, Queued, SourceKind
 from orchestrator.core.profiles import Profile
 from orchestrator.core.results import Failed
 from orchestrator.core.scheduling import Place, Service, next_of, to_yield
-from orchestrator.core.statistics import Spent
 from orchestrator.errors import (
     AnalysisCancelled,
     AnalysisStuck,
@@ -42,6 +42,7 @@ from orchestrator.errors import (
 )
 from orchestrator.pipeline.attempt import Attempt, Parts, Yielded
 from orchestrator.pipeline.running import Running, Stop
+from orchestrator.pipeline.telemetry import Worked
 
 TICK_SECONDS = 1.0
 BEAT_SECONDS = 2.0
@@ -53,7 +54,7 @@ ABANDON_SECONDS = 120.0  # for one that was stopped to end; a request to Triton 
 MAX_STRIKES = 2
 MAX_PAUSES = 12  # tries at one segment with something away: some minutes
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 
 class Runner:
@@ -79,6 +80,7 @@ class Runner:
         self._beats: dict[Lease, tuple[int, float]] = {}
         self._woken = asyncio.Event()
         self._draining = False
+        self._telemetry = parts.telemetry
 
     def wake(self) -> None:
         """Something may be there to do."""
@@ -108,17 +110,17 @@ class Runner:
     async def run(self) -> None:
         """Take what is queued, again and again."""
         for analysis_id in await self._parts.commit(self._store.reclaim):
-            log.info("analysis goes on after an interruption", analysis_id=analysis_id)
+            log.info("analysis.reclaimed", analysis_id=analysis_id)
         if not self._store.shared:
             await self._release_the_bound()
         while True:
             try:
                 await self._round()
             except StoreUnavailable as error:
-                log.warning("the store does not answer", message=str(error))
+                log.warning("store.unavailable", message=str(error))
                 self._excuse()
             except ReelsiftError as error:
-                log.error("the runner met an error", reason=error.reason, message=str(error))
+                log.error("runner.failed", reason=error.reason, message=str(error))
             try:
                 async with asyncio.timeout(TICK_SECONDS):
                     await self._woken.wait()
@@ -129,6 +131,7 @@ class Runner:
     async def drain(self, seconds: float) -> None:
         """Take nothing new; what runs may finish within ``seconds``, the rest goes back to the queue."""
         self._draining = True
+        self._count()
         tasks = [running.task for running in self._running.values() if running.task]
         if tasks and seconds > 0:
             await asyncio.wait(tasks, timeout=seconds)
@@ -141,6 +144,7 @@ class Runner:
 
     async def _round(self) -> None:
         now = time.monotonic()
+        self._count()  # places and pauses change at any time
         self._watch_uploads(now)
         self._watch_progress(now)
         if self._store.shared:
@@ -218,7 +222,7 @@ class Runner:
         }
         for lease, (_, since) in list(self._beats.items()):
             if now - since > DEAD_SECONDS:
-                log.warning("a runner is gone", analysis_id=lease.analysis_id, owner=lease.owner)
+                log.warning("runner.lost", analysis_id=lease.analysis_id, owner=lease.owner)
                 with suppress(LeaseLost):
                     await self._store.requeue(lease, reason="INTERRUPTED")
 
@@ -227,6 +231,8 @@ class Runner:
         for each in await self._store.queued():
             if (await self._store.get(each.id)).spec.bound:
                 await self._store.request_cancel(each.id)
+                ended = AnalysisCancelled("the call that it was bound to ended with its server")
+                self._tell_end(each.id, AnalysisState.CANCELLED, ended)
 
     async def _expire(self, each: Queued) -> None:
         lease = await self._store.claim(each.id, self.owner)
@@ -244,9 +250,16 @@ class Runner:
         profiles = self._profiles.setdefault(record.id, self._parts.profiles)
         running = Running(record, lease, Attempt(self._parts, record, lease, profiles), time.monotonic())
         self._running[record.id] = running
-        log.info("analysis begins", analysis_id=record.id, attempt=record.attempts, segments=record.segments)
-        running.task = asyncio.create_task(running.attempt.run(), name=f"analysis-{record.id}")
-        end = asyncio.create_task(self._see_through(running))
+        self._count()
+        request = {"request_id": record.spec.request_id} if record.spec.request_id else {}
+        # Every line and span of the attempt, and of what helps it, is this analysis'.
+        with (
+            structlog.contextvars.bound_contextvars(analysis_id=record.id, **request),
+            tracing.continued(record.spec.traceparent),
+        ):
+            log.info("analysis.begun", analysis_id=record.id, attempt=record.attempts, segments=record.segments)
+            running.task = asyncio.create_task(running.attempt.run(), name=f"analysis-{record.id}")
+            end = asyncio.create_task(self._see_through(running))
         self._ends.add(end)
         end.add_done_callback(self._ends.discard)
         running.task.add_done_callback(lambda _: self.wake())
@@ -268,47 +281,48 @@ class Runner:
         try:
             await self._settle(running, task)
         except LeaseLost:
-            log.warning("analysis was taken over", analysis_id=record.id)
+            log.warning("analysis.taken_over", analysis_id=record.id)
             self._forget(record.id)
         finally:
             del self._running[record.id]
+            self._count()
             self._parts.news.tell(record.id)
             self.wake()
 
     async def _settle(self, running: Running, task: asyncio.Task[None]) -> None:
-        record, lease, spent = running.record, running.lease, running.attempt.stages.spent
+        record, lease, worked = running.record, running.lease, running.worked()
         logger = log.bind(analysis_id=record.id)
         error = running.why if not task.done() or task.cancelled() else task.exception()
         match error:
             case None:
-                logger.info("analysis finished")
-                self._forget(record.id)
+                self._tell_end(record.id, AnalysisState.SUCCEEDED, worked=worked)
             case Stop.CANCEL:
                 terminated = (await self._parts.commit(lambda: self._store.get(record.id))).terminated
-                await self._fail(lease, AnalysisCancelled.of(terminated), AnalysisState.CANCELLED, spent)
+                await self._fail(lease, AnalysisCancelled.of(terminated), AnalysisState.CANCELLED, worked)
             case Stop.DEADLINE:
-                await self._fail(lease, DeadlineExceeded("the deadline passed before the analysis ended"), spent=spent)
+                late = DeadlineExceeded("the deadline passed before the analysis ended")
+                await self._fail(lease, late, worked=worked)
             case Stop.STUCK:
                 await self._strike(running, AnalysisStuck(f"the analysis did not get on for {self.stuck:g} seconds"))
             case Stop.YIELD | Stop.DRAIN | Yielded():
                 reason = error.name if isinstance(error, Stop) else Stop.YIELD.name
+                logger.info("analysis.yielded", reason=reason)
                 await self._requeue(lease, reason)
             case LeaseLost() | Stop.LOST:
                 raise LeaseLost("the lease is lost")
             case VersionWithdrawn():
-                logger.warning("analysis goes on with another version", message=str(error))
+                logger.warning("analysis.version_withdrawn", message=str(error))
                 await self._requeue(lease, error.reason)
             case Unavailable() if error.retryable and await self._pause(record.id):
-                logger.warning("analysis waits", reason=error.reason, message=str(error))
+                logger.warning("analysis.waits", reason=error.reason, message=str(error))
                 await self._requeue(lease, error.reason)
             case DecoderCrashed() | InternalError():
-                logger.error("analysis failed through our fault", reason=error.reason, message=str(error))
+                logger.error("analysis.faulted", reason=error.reason, message=str(error))
                 await self._strike(running, error)
             case ReelsiftError():
-                logger.info("analysis failed", reason=error.reason, message=str(error))
-                await self._fail(lease, error, spent=spent)
+                await self._fail(lease, error, worked=worked)
             case BaseException():
-                logger.error("analysis failed through our fault", exc_info=error)
+                logger.error("analysis.faulted", reason=InternalError.reason, exc_info=error)
                 await self._strike(running, InternalError("an internal error ended this analysis"))
 
     async def _pause(self, analysis_id: str) -> bool:
@@ -322,25 +336,42 @@ class Runner:
 
     async def _strike(self, running: Running, error: ReelsiftError) -> None:
         if running.record.strikes + 1 >= MAX_STRIKES:
-            await self._fail(running.lease, error, AnalysisState.QUARANTINED, running.attempt.stages.spent)
+            await self._fail(running.lease, error, AnalysisState.QUARANTINED, running.worked())
         else:
-            await self._parts.commit(lambda: self._store.requeue(running.lease, reason=error.reason, strike=True))
+            await self._requeue(running.lease, error.reason, strike=True)
 
-    async def _requeue(self, lease: Lease, reason: str) -> None:
-        await self._parts.commit(lambda: self._store.requeue(lease, reason=reason))
+    async def _requeue(self, lease: Lease, reason: str, *, strike: bool = False) -> None:
+        await self._parts.commit(lambda: self._store.requeue(lease, reason=reason, strike=strike))
+        self._telemetry.requeued(reason)
 
     async def _fail(
         self,
         lease: Lease,
         error: ReelsiftError,
         state: AnalysisState = AnalysisState.FAILED,
-        spent: Spent | None = None,
+        worked: Worked | None = None,
     ) -> None:
         event = Failed(error.reason, error.grpc_code, str(error), error.retryable, tuple(sorted(error.detail.items())))
-        await self._parts.commit(lambda: self._store.end(lease, event, state, (), spent))
-        self._forget(lease.analysis_id)
+        await self._parts.commit(lambda: self._store.end(lease, event, state, (), worked.spent if worked else None))
         self._parts.news.tell(lease.analysis_id)
-        log.info("analysis ended", analysis_id=lease.analysis_id, state=state.value, reason=error.reason)
+        self._tell_end(lease.analysis_id, state, error, worked)
+
+    def _tell_end(
+        self,
+        analysis_id: str,
+        state: AnalysisState,
+        error: ReelsiftError | None = None,
+        worked: Worked | None = None,
+    ) -> None:
+        """An analysis has ended; nothing is kept of it here."""
+        self._forget(analysis_id)
+        reason, told = (error.reason, {"message": str(error)}) if error else ("", {})
+        took = {"duration_ms": round(worked.seconds * 1000)} if worked else {}
+        log.info("analysis.ended", analysis_id=analysis_id, state=state.value, reason=reason, **told, **took)
+        self._telemetry.ended(state, reason, worked)
+
+    def _count(self) -> None:
+        self._telemetry.working(len(self._running), 0 if self._draining or self.paused else self.places)
 
     def _forget(self, analysis_id: str) -> None:
         self._service.forget(analysis_id)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from orchestrator.core.jobs import AnalysisRecord, Lease
 from orchestrator.pipeline.attempt import Attempt
+from orchestrator.pipeline.telemetry import Worked
 
 
 class Stop(Enum):
@@ -53,6 +55,10 @@ class Running:
         if position != self._position:
             self._position, self.moved = position, now
         return now - self.moved
+
+    def worked(self) -> Worked:
+        """What it has done so far."""
+        return Worked(time.monotonic() - self.since, self.attempt.stages.spent, self.attempt.finished)
 
     async def ended(self, patience: float) -> bool:
         """Wait for the attempt to end; False when it was stopped, and has not ended ``patience`` seconds later."""

@@ -10,12 +10,13 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from orchestrator import exports
+from orchestrator import exports, tracing
 from orchestrator.analyzers.registry import select
 from orchestrator.core.jobs import (
     AnalysisFilter,
     AnalysisRecord,
     AnalysisSpec,
+    AnalysisState,
     Estimate,
     Page,
     RetryFrom,
@@ -23,6 +24,7 @@ from orchestrator.core.jobs import (
 )
 from orchestrator.core.results import FINAL_EVENTS, AnalysisEvent, Segment
 from orchestrator.errors import (
+    AnalysisCancelled,
     AnalysisNotEnded,
     Draining,
     FailedPrecondition,
@@ -33,13 +35,14 @@ from orchestrator.errors import (
 )
 from orchestrator.pipeline.attempt import Parts, profile_of
 from orchestrator.pipeline.estimating import estimate
-from orchestrator.pipeline.runner import Runner, Stop
+from orchestrator.pipeline.runner import Runner
+from orchestrator.pipeline.running import Stop
 from orchestrator.pipeline.uploading import UploadWriter
 
 POLL_SECONDS = 1.0  # how often a watcher looks into a store that others write to as well
 PAGE = 64
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,22 @@ class AnalysisService:
         if self._paused:
             raise UnderMaintenance("this server is in maintenance and takes no new analyses")
 
+    @property
+    def running(self) -> int:
+        """Analyses at work here."""
+        return self.runner.at_work
+
+    @property
+    def resting(self) -> bool:
+        """Whether somebody wants nothing to be begun: the server is going away, or in maintenance."""
+        return self._draining or self._paused
+
+    @property
+    def places(self) -> int:
+        """How many analyses may be at work here at once; 0 while none is begun any more."""
+        begins = self._running is not None and not self._running.done() and not self.resting
+        return self._limits.running if begins else 0
+
     def start(self) -> None:
         """Begin to run what is queued, what an earlier process left behind first."""
         self._running = asyncio.create_task(self.runner.run(), name="runner")
@@ -111,11 +130,12 @@ class AnalysisService:
         self._check_open()
         self._parts.disk.check()
         analysis_id = uuid.uuid4().hex
-        spec = await self._examined(spec, analysis_id)
+        spec = replace(await self._examined(spec, analysis_id), traceparent=tracing.traceparent())
         limit = self._limits.running + self._limits.waiting
         record, created = await self._store.create(analysis_id, spec, limit=limit)
         if created:
-            log.info("analysis accepted", analysis_id=record.id, profile=spec.profile, request_id=spec.request_id)
+            self._parts.telemetry.created()
+            log.info("analysis.accepted", analysis_id=record.id, profile=spec.profile, request_id=spec.request_id)
             self.runner.wake()
         return record, created
 
@@ -141,7 +161,9 @@ class AnalysisService:
             raise FailedPrecondition("the analysis has ended", state=record.state.value)
         writer = self._parts.sources.write(record.id, record.upload)
         self.runner.wake()
-        return UploadWriter(self._store, self._parts.disk, writer, record, self.runner.wake)
+        return UploadWriter(
+            self._store, self._parts.disk, writer, record, self.runner.wake, telemetry=self._parts.telemetry
+        )
 
     # --- look --------------------------------------------------------------------------------------------------------
 
@@ -210,7 +232,13 @@ class AnalysisService:
 
     async def cancel(self, analysis_id: str, *, terminated: str | None = None) -> AnalysisRecord:
         """Stop an analysis and wait until it has stopped; one that has ended stays as it is. ``terminated``: why an operator does."""
+        waited = (await self._store.get(analysis_id)).state is AnalysisState.QUEUED
         record = await self._store.request_cancel(analysis_id, terminated=terminated)
+        if waited and record.state is AnalysisState.CANCELLED:  # no runner had it: nobody else tells
+            self._parts.telemetry.ended(record.state, AnalysisCancelled.reason)
+            log.info(
+                "analysis.ended", analysis_id=analysis_id, state=record.state.value, reason=AnalysisCancelled.reason
+            )
         self._parts.news.tell(analysis_id)
         watch = self._parts.news.watch(analysis_id)
         try:
@@ -259,7 +287,7 @@ class AnalysisService:
         source = record.spec.source
         if source.kind is SourceKind.UPLOAD and not await self._store.references(source):
             self._parts.sources.delete(source.name)
-        log.info("analysis deleted", analysis_id=analysis_id)
+        log.info("analysis.deleted", analysis_id=analysis_id)
 
     # --- the end -----------------------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -17,10 +17,12 @@ from orchestrator.ports import Inference, Outputs, Tensor
 class Stages:
     """Seconds by stage (see ``core.statistics.Stats``) and frames by analyzer, over all attempts on one analysis.
 
-    ``done`` rises with everything that was got done: whoever sees it stand still for long sees an attempt that is stuck.
+    ``done`` rises with everything that was got done: whoever sees it stand still for long sees an attempt that is stuck. ``heard`` is told
+    what is added here, stage by stage.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, heard: Callable[[str, float], None] | None = None) -> None:
+        self._heard = heard
         self._seconds: defaultdict[str, float] = defaultdict(float)
         self._frames: defaultdict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
         self.done = 0
@@ -29,6 +31,8 @@ class Stages:
         """Something of ``stage`` is done, and took so long."""
         self._seconds[stage] += seconds
         self.done += 1
+        if self._heard is not None:
+            self._heard(stage, seconds)
 
     @contextmanager
     def during(self, stage: str) -> Iterator[None]:

@@ -81,7 +81,7 @@ class Served:
         while self.alive:
             with self.log.open("rb") as log:
                 log.seek(self._began)
-                if b'"event":"serving"' in log.read():
+                if b'"event":"service.serving"' in log.read():
                     return True
             assert time.monotonic() - began < seconds, f"it does not come up:\n{self.tail()}"
             await asyncio.sleep(0.02)
@@ -137,7 +137,7 @@ class Served:
     def given_up(self) -> list[str]:
         """What its log says of analyzers that gave up: of sound media that is always a fault."""
         lines = self.log.read_text(errors="replace").splitlines()
-        return [f"given up: {line[:2000]}" for line in lines if '"event":"analyzer failed"' in line]
+        return [f"given up: {line[:2000]}" for line in lines if '"event":"analyzer.failed"' in line]
 
     def tail(self, size: int = 6000) -> str:
         """The end of its log."""

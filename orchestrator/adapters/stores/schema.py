@@ -232,3 +232,40 @@ model_rollout_steps = Table(
     Column("detail", Text, nullable=False),
     Column("evidence", Text, nullable=False),
 )
+
+alerts = Table(
+    "alerts",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("server", Text, nullable=False),
+    Column("component", Text, nullable=False),
+    Column("level", Text, nullable=False),
+    Column("summary", Text, nullable=False),
+    Column("value", Double, nullable=False),
+    Column("raised_us", BigInteger, nullable=False),
+    Column("changed_us", BigInteger, nullable=False),
+    Column("resolved_us", BigInteger),
+    Column("silenced_by", Text, nullable=False),
+    Column("notified", Boolean, nullable=False),
+    Index(None, "raised_us"),
+)
+
+silences = Table(
+    "silences",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("pattern", Text, nullable=False),
+    Column("until_us", BigInteger, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("create_us", BigInteger, nullable=False),
+)
+
+samples = Table(
+    "samples",
+    METADATA,
+    Column("server", Text, primary_key=True),
+    Column("time_us", BigInteger, primary_key=True, autoincrement=False),
+    Column("measured", Text, nullable=False),
+    Index(None, "time_us"),
+)

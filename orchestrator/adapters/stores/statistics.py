@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
+from decimal import Decimal
 
 from sqlalchemy import (
     JSON,
@@ -39,6 +40,8 @@ from orchestrator.core.timeline import pts_to_ns
 from orchestrator.pipeline.control_ports import AtWork
 
 ANALYZED, SHARED = "analyzed", "shared"  # beside the ledger's names
+
+Quantity = ColumnElement[float | Decimal]
 
 _o = outcomes.c
 _SUCCEEDED = _o.state == AnalysisState.SUCCEEDED.value
@@ -107,7 +110,7 @@ def read_stats(connection: Connection, hours: float, until: datetime, profile: s
         func.coalesce(func.sum(_seconds(_o.media_ns, 9)), 0.0),
     )
     partial, media_seconds = connection.execute(totals.where(window)).one()
-    frames = {name: int(count) for name, count in _sums(connection, "frames", window).items()}
+    frames = {name: int(count) for name, count in sums(connection, "frames", window).items()}
     analyzed, shared = frames.pop(ANALYZED, 0), frames.pop(SHARED, 0)
     factor = cast(_o.elapsed_ns, Double) / cast(_o.media_ns, Double)
     return Stats(
@@ -119,18 +122,18 @@ def read_stats(connection: Connection, hours: float, until: datetime, profile: s
         elapsed=_spread(connection, _seconds(_o.end_us - _o.start_us, 6), window, _o.start_us.is_not(None)),
         waiting=_spread(connection, _seconds(_o.start_us - _o.create_us, 6), window, _o.start_us.is_not(None)),
         realtime_factor=_spread(connection, factor, window, _SUCCEEDED, not_(_o.reused), _o.media_ns > 0),
-        stages=_sums(connection, "seconds", window),
+        stages=sums(connection, "seconds", window),
         frames=frames,
         frames_analyzed=analyzed,
         frames_reused=shared,
     )
 
 
-def _seconds(value: ColumnElement[int], digits: int) -> ColumnElement[float]:
+def _seconds(value: ColumnElement[int], digits: int) -> Quantity:
     return cast(value, Double) / 10.0**digits
 
 
-def _spread(connection: Connection, value: ColumnElement[float], *where: ColumnElement[bool]) -> Spread:
+def _spread(connection: Connection, value: Quantity, *where: ColumnElement[bool]) -> Spread:
     """Percentiles are values that were measured: the smallest that so large a share does not exceed."""
     count, mean, most = connection.execute(select(func.count(), func.avg(value), func.max(value)).where(*where)).one()
     if not count:
@@ -145,7 +148,7 @@ def _spread(connection: Connection, value: ColumnElement[float], *where: ColumnE
     return Spread(count, float(mean), percentile(0.5), percentile(0.95), float(most))
 
 
-def _sums(connection: Connection, column: str, window: ColumnElement[bool]) -> dict[str, float]:
+def sums(connection: Connection, column: str, window: ColumnElement[bool]) -> dict[str, float]:
     """The numbers of a JSON column, summed up by name."""
     body = outcomes.c[column]
     if connection.dialect.name == "postgresql":

@@ -5,43 +5,52 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+
+disable_created_metrics()  # or every counter would be two series
 
 _REQUEST = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30)  # seconds; 2 is the alerts' limit
 _ANALYSIS = (0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400)  # seconds; 300 is the alerts' limit
-_FACTOR = (
-    0.02,
-    0.05,
-    0.1,
-    0.15,
-    0.2,
-    0.3,
-    0.5,
-    0.75,
-    1,
-    1.5,
-    2,
-    3,
-    5,
-)  # processing seconds per media second; 3 is the alerts' limit
+# processing seconds per media second; 3 is the alerts' limit
+_FACTOR = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5)
 _COMMIT = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
 _INFERENCE = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 
 
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A metric in words. ``buckets``: upper bounds of a histogram's."""
+
+    name: str
+    kind: str
+    text: str
+    labels: tuple[str, ...]
+    buckets: tuple[float, ...] = ()
+
+
 class Metrics:
-    """The metrics of one service, in a ``registry`` of its own."""
+    """The metrics of one service, in a ``registry`` of its own; ``described`` in the order in which they are declared."""
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
+        self.described: list[Described] = []
+
+        def declared(name: str, kind: str, text: str, labels: tuple[str, ...], buckets: tuple[float, ...] = ()) -> str:
+            self.described.append(Described(f"reelsift_{name}", kind, text, labels, buckets))
+            return f"reelsift_{name}"
 
         def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(f"reelsift_{name}", text, labels, registry=registry)
+            return Counter(declared(name, "counter", text, labels), text, labels, registry=registry)
 
         def gauge(name: str, text: str, *labels: str) -> Gauge:
-            return Gauge(f"reelsift_{name}", text, labels, registry=registry)
+            return Gauge(declared(name, "gauge", text, labels), text, labels, registry=registry)
 
         def histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
-            return Histogram(f"reelsift_{name}", text, labels, buckets=buckets, registry=registry)
+            made = declared(name, "histogram", text, labels, buckets)
+            return Histogram(made, text, labels, buckets=buckets, registry=registry)
 
         # --- the service ---
         self.build = gauge("build_info", "1; the labels say what runs.", "version", "python", "triton")
@@ -62,14 +71,16 @@ class Metrics:
             "transport",
             "method",
         )
-        self.requests_running = gauge("requests_in_progress", "Calls under way, streams among them.", "transport")
+        self.requests_running = gauge(
+            "requests_in_progress", "Calls under way, streams among them, probes not.", "transport"
+        )
         self.upload_bytes = counter("upload_bytes_total", "Bytes of uploads that were acknowledged.")
 
         # --- analyses ---
         self.created = counter("analyses_created_total", "Analyses accepted.")
         self.ended = counter(
             "analyses_ended_total",
-            "Analyses that ended, by state (lower case) and reason of the failure.",
+            "Analyses that ended here, by state (lower case) and reason of the failure.",
             "state",
             "reason",
         )
@@ -85,7 +96,7 @@ class Metrics:
             "analyses_longest_idle_seconds", "Since the running analysis that got on least did so."
         )
         self.analysis_seconds = histogram(
-            "analysis_duration_seconds", "From the begin to the end of an analysis.", _ANALYSIS
+            "analysis_duration_seconds", "At work, of an analysis that ended; waiting excluded.", _ANALYSIS
         )
         self.realtime_factor = histogram(
             "analysis_realtime_factor", "Processing seconds per media second of an analysis that succeeded.", _FACTOR
@@ -94,8 +105,9 @@ class Metrics:
         self.segments = counter("segments_total", "Segments that were committed.")
         self.stage_seconds = counter(
             "stage_seconds_total",
-            "Time that analyses spent by stage (open, decode, infer, segment, store); stages overlap.",
+            "Time that analyses spent by stage (open, fetch, decode, infer, segment, store) and, for infer, analyzer; stages overlap.",
             "stage",
+            "analyzer",
         )
         self.commit_seconds = histogram("store_commit_seconds", "Commits of segments.", _COMMIT)
         self.frames = counter(
@@ -104,7 +116,7 @@ class Metrics:
             "outcome",
         )
         self.frames_analyzed = counter(
-            "frames_analyzed_total", "Sampled frames that an analyzer was given.", "analyzer"
+            "frames_analyzed_total", "Sampled frames that an analyzer was given in analyses that ended.", "analyzer"
         )
         self.frames_reused = counter(
             "frames_reused_total", "Those among them that took a near-duplicate's answer.", "analyzer"
@@ -155,3 +167,26 @@ class Metrics:
         self.backup_time = gauge(
             "backup_last_success_timestamp_seconds", "Of the newest backup that was verified; 0 if none."
         )
+
+        # What a look at the machine and the store sets, by its name in ``core.statistics.Sample``.
+        self.looked_at: Mapping[str, Gauge] = {
+            "accepting": self.accepting,
+            "queued": self.queued,
+            "oldest_queued_seconds": self.queue_seconds,
+            "stuck": self.stuck,
+            "longest_idle_seconds": self.idle_seconds,
+            "cpu_ratio": self.cpu,
+            "memory_bytes": self.memory,
+            "memory_available_bytes": self.memory_free,
+            "memory_limit_bytes": self.memory_total,
+            "disk_free_bytes": self.disk_free,
+            "disk_size_bytes": self.disk_size,
+            "arena_free_ratio": self.arena_free,
+            "gpu_memory_used_bytes": self.gpu_memory,
+            "gpu_memory_size_bytes": self.gpu_memory_size,
+            "gpu_ratio": self.gpu_ratio,
+            "nvdec_ratio": self.nvdec_ratio,
+            "certificate_expiry_timestamp_seconds": self.certificate_expiry,
+            "clock_step_seconds": self.clock_offset,
+            "backup_last_success_timestamp_seconds": self.backup_time,
+        }

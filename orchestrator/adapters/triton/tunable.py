@@ -11,10 +11,10 @@ from pathlib import Path
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
+from orchestrator.adapters.triton.repository import CONFIG, Repository
 from orchestrator.core.tuning import Setting
 from orchestrator.errors import NotFound, SetupError
 
-CONFIG = "config.pbtxt"
 SIGNATURE = "# Measured by `reelsift models tune`"  # how a config of ours begins
 _THREADS, _SPINNING, _PLANNED = "intra_op_thread_count", "session.intra_op.allow_spinning", "enable_mem_pattern"
 
@@ -95,12 +95,12 @@ def read(repository: Path, model: str, version: int | None = None) -> TunableCon
 
     Raises ``NotFound`` for a model or version that is not there, ``SetupError`` for a config that cannot be read.
     """
-    shared = _parse(repository / model / CONFIG, model)
-    version = _default(repository, model, shared) if version is None else version
-    if not (repository / model / str(version)).is_dir():
+    found = Repository(repository)
+    held = found.versions(model)
+    version = found.default(model) if version is None else version
+    if version not in held:
         raise NotFound(f"the model repository holds no version {version} of {model}", model=model)
-    own = own_config(repository, model, version)
-    return TunableConfig(model, version, _parse(own, model) if own.is_file() else shared)
+    return TunableConfig(model, version, found.config(model, version))
 
 
 def own_config(repository: Path, model: str, version: int) -> Path:
@@ -142,20 +142,3 @@ def lay_out(repository: Path, trial: TunableConfig, target: Path) -> None:
     served.ClearField("version_policy")
     served.version_policy.specific.versions.append(trial.version)
     (made / CONFIG).write_text(TunableConfig(trial.model, trial.version, served).text(), encoding="utf-8")
-
-
-def _default(repository: Path, model: str, config: model_config_pb2.ModelConfig) -> int:
-    held = [int(path.name) for path in (repository / model).iterdir() if path.is_dir() and path.name.isdigit()]
-    named = [version for version in config.version_policy.specific.versions if version in held]
-    if not (named or held):
-        raise NotFound(f"the model repository holds no version of {model}; run `reelsift models export`", model=model)
-    return int(max(named or held))
-
-
-def _parse(path: Path, model: str) -> model_config_pb2.ModelConfig:
-    if not path.is_file():
-        raise NotFound(f"the model repository holds no model {model}", model=model)
-    try:
-        return text_format.Parse(path.read_text(encoding="utf-8"), model_config_pb2.ModelConfig())
-    except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
-        raise SetupError(f"the config of {model} cannot be read", model=model) from error

@@ -24,7 +24,7 @@ priority._LOCK = Path({lock!r})
 priority._may_return = lambda niceness: {may}
 before, over, seen = os.getpriority(os.PRIO_PROCESS, 0), threading.Event(), []
 priority.step_back()
-print(os.getpriority(os.PRIO_PROCESS, 0) - before)
+print(os.getpriority(os.PRIO_PROCESS, 0) - (0 if {really} else before))
 if {really}:
     started = threading.Event()
     other = threading.Thread(target=lambda: (started.set(), over.wait(), print(os.getpriority(os.PRIO_PROCESS, 0) - before)))

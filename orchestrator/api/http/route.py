@@ -13,9 +13,11 @@ from starlette.responses import Response
 from orchestrator.api.http.schemas import Schema
 from orchestrator.api.methods import AnalysisMethods
 from orchestrator.api.model_handlers import ModelMethods
-from orchestrator.api.ports import Analyses, Rollouts, Searches
+from orchestrator.api.operations_handlers import OperationsMethods
+from orchestrator.api.ports import Analyses, Operations, Rollouts, Searches
 from orchestrator.api.search_handlers import SearchMethods
 from orchestrator.errors import ReelsiftError
+from orchestrator.pipeline.telemetry import Telemetry
 
 PREFIX = "/api/v1"
 
@@ -29,14 +31,32 @@ class Services:
 
     analyses: Analyses
     ready: Readiness
+    telemetry: Telemetry
     analysis_methods: AnalysisMethods
     search_methods: SearchMethods
     model_methods: ModelMethods
+    operations_methods: OperationsMethods
 
     @classmethod
-    def of(cls, analyses: Analyses, searches: Searches, rollouts: Rollouts | None, ready: Readiness) -> Services:
+    def of(
+        cls,
+        analyses: Analyses,
+        searches: Searches,
+        rollouts: Rollouts | None,
+        operations: Operations | None,
+        ready: Readiness,
+        telemetry: Telemetry,
+    ) -> Services:
         """The services over the application's ports."""
-        return cls(analyses, ready, AnalysisMethods(analyses), SearchMethods(searches), ModelMethods(rollouts))
+        return cls(
+            analyses,
+            ready,
+            telemetry,
+            AnalysisMethods(analyses),
+            SearchMethods(searches),
+            ModelMethods(rollouts),
+            OperationsMethods(operations),
+        )
 
 
 Endpoint = Callable[[Request, Services], Awaitable[Response]]

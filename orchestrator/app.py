@@ -47,6 +47,8 @@ from orchestrator.pipeline.convergence import Keeper
 from orchestrator.pipeline.disk import DiskGuard
 from orchestrator.pipeline.maintenance import Maintenance
 from orchestrator.pipeline.model_ports import Versioned
+from orchestrator.pipeline.observing import Observing
+from orchestrator.pipeline.operations import OperationsService
 from orchestrator.pipeline.rollouts import RolloutService
 from orchestrator.pipeline.searching import Embedder, Indexer, SearchService
 from orchestrator.pipeline.service import AnalysisService
@@ -80,7 +82,7 @@ async def running_inference(
             host = (
                 RemoteHost(settings.triton, arenas, settings.triton_headers)
                 if settings.triton
-                else EmbeddedHost(repository, arenas, gpu=gpu_of_models(arena))
+                else EmbeddedHost(repository, arenas, gpu=gpu_of_models(arena), collector=settings.trace_endpoint)
             )
         else:
             transport, host = InlineTransport(), RemoteHost(settings.triton)
@@ -173,8 +175,9 @@ async def running_app(
         world = World(
             store.database, blobs, uploads, decoder, inference, service, parts.disk, arena, gpu, telemetry.recent.p95
         )
+        observing: Observing | None = None
         if settings.look_seconds:
-            await stack.enter_async_context(
+            observing = await stack.enter_async_context(
                 watched(settings, world, reloads, looked=telemetry.looked, notified=telemetry.notified)
             )
 
@@ -196,6 +199,7 @@ async def running_app(
         statistics = SqlStatistics(store.database)
         control = Control(settings.server_name, service, statistics, maintenance, abilities, reloads.reload, ending)
         controlled(control)
+        operations = OperationsService(control, observing) if observing else None
         await stack.enter_async_context(aside(abilities.learn()))
 
         async def ready() -> Mapping[str, bool]:
@@ -204,11 +208,25 @@ async def running_app(
 
         if settings.http_listen:
             await stack.enter_async_context(
-                http_server(service, searches, rollouts, settings.http_listen, ready=ready, telemetry=telemetry)
+                http_server(
+                    service,
+                    searches,
+                    rollouts,
+                    settings.http_listen,
+                    ready=ready,
+                    operations=operations,
+                    telemetry=telemetry,
+                )
             )
         serving = maintenance.notice is None
         async with grpc_server(
-            service, settings.listen, searches=searches, rollouts=rollouts, telemetry=telemetry, serving=serving
+            service,
+            settings.listen,
+            searches=searches,
+            rollouts=rollouts,
+            operations=operations,
+            telemetry=telemetry,
+            serving=serving,
         ) as server:
             maintenance.announce = server.set_serving
             try:

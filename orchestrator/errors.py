@@ -19,6 +19,7 @@ ReelsiftError
 │   ├── SourceChanged             the file is not the one that the analysis began with
 │   ├── SourceGone                the bytes are no longer kept
 │   ├── NotManaged                this Triton is someone else's: its models are theirs to load
+│   ├── NotWatched                this server keeps no account of itself
 │   ├── VersionRejected           a version of a model hit a rail when it was examined
 │   └── RolloutStepRefused        the state of a model's rollout does not allow the step
 ├── ResourceExhausted         RESOURCE_EXHAUSTED   a limit of this service, retry later
@@ -167,6 +168,12 @@ class NotManaged(FailedPrecondition):
     """Models are loaded and unloaded by whoever runs this Triton."""
 
     reason = "NOT_MANAGED"
+
+
+class NotWatched(FailedPrecondition):
+    """This server keeps no account of itself: its health, its past and its alerts are known to whoever runs it."""
+
+    reason = "NOT_WATCHED"
 
 
 class VersionRejected(FailedPrecondition):

@@ -1,5 +1,6 @@
-"""Settings: command line options, then environment variables ``REELSIFT_*`` (nested with ``__``), then the file that ``REELSIFT_CONFIG``
-names: TOML with the same names in lower case, nested ones as tables. A reload reads the file again; see ``reloading.py``.
+"""Settings: command line options, then environment variables ``REELSIFT_*`` (nested with ``__``), then secrets that stand in files of their
+own (``reelsift_database``), then the file that ``REELSIFT_CONFIG`` names: TOML with the same names in lower case, nested ones as tables. A
+reload reads the files again; see ``reloading.py``.
 """
 
 from __future__ import annotations
@@ -13,7 +14,13 @@ from pathlib import Path
 
 from platformdirs import user_cache_path, user_data_path
 from pydantic import BaseModel, Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SecretsSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
 
 from orchestrator.core.health import Limits
 from orchestrator.core.retention import Kind, Policies, Policy
@@ -31,6 +38,12 @@ def _default_repository() -> Path:
     """``model_repository/`` of a checkout, else one in the user's cache."""
     checkout = Path(__file__).resolve().parent.parent / "model_repository"
     return checkout if checkout.is_dir() else user_cache_path("reelsift") / "model_repository"
+
+
+def _folders_of_secrets() -> list[Path]:
+    """Where systemd (``LoadCredential=``) and containers lay down secrets."""
+    named = [os.environ.get("CREDENTIALS_DIRECTORY", ""), "/run/secrets"]
+    return [Path(folder) for folder in named if folder and Path(folder).is_dir()]
 
 
 class Keep(BaseModel):
@@ -209,7 +222,7 @@ class Settings(BaseSettings):
     trace_endpoint: str = Field(
         "",
         pattern=r"^(https?://.+)?$",
-        description="http://host:port of a collector (OTLP over gRPC); empty: nothing is traced",
+        description="http://host:port of a collector (OTLP over HTTP); empty: nothing is traced",
     )
     trace_share: float = Field(1.0, ge=0, le=1, description="of the calls whose clients do not decide that themselves")
 
@@ -223,13 +236,14 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Those named above, the first first. Raises ``SetupError`` for a file that is not there, or is no TOML."""
+        secrets = SecretsSettingsSource(settings_cls, _folders_of_secrets())
         name = os.environ.get(CONFIG)
         if not name:
-            return init_settings, env_settings
+            return init_settings, env_settings, secrets
         try:
             with Path(name).open("rb") as file:
                 tomllib.load(file)
-            return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, Path(name))
+            return init_settings, env_settings, secrets, TomlConfigSettingsSource(settings_cls, Path(name))
         except OSError as error:
             raise SetupError(f"the file that {CONFIG} names cannot be read: {os.strerror(error.errno or 0)}") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

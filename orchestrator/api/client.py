@@ -23,6 +23,7 @@ from orchestrator.api.gen.reelsift.v1.search_pb2_grpc import SearchServiceStub
 from orchestrator.api.limits import MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES
 from orchestrator.api.link import Link, Responses
 from orchestrator.api.model_client import ModelClient
+from orchestrator.api.operations_client import OperationsClient
 from orchestrator.api.patience import PATIENT, Patience
 from orchestrator.api.sending import CHUNK_BYTES, file_source, read_chunks, stream_source
 from orchestrator.api.status import ClientError, client_error
@@ -94,6 +95,7 @@ class ReelsiftClient:
         self._link = Link(self._stub, patience, timeout)
         self._timeout = timeout
         self.models = ModelClient(channel, self._link, timeout)
+        self.operations = OperationsClient(channel, self._link, timeout)
 
     # --- analyse, and follow it ---
 

@@ -80,7 +80,7 @@ def analyze(
     shown = following.follow(job.responses(), source.name, as_json=as_json, keep=report is not None)
     kept, finished = loop.run(shown)
     if report is not None:
-        from orchestrator.cli.report import render
+        from orchestrator.cli.analysis_page import render
 
         report.write_text(render(kept, source.name), encoding="utf-8")
         sys.stderr.write(f"report: {report}\n")

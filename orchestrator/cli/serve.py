@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import signal
 from collections.abc import Mapping
 from contextlib import suppress
@@ -15,12 +16,15 @@ import typer
 from pydantic import ValidationError
 
 from orchestrator import logs
+from orchestrator.adapters.service_manager import ServiceManager
 from orchestrator.cli import loop
 from orchestrator.errors import InvalidRequest, SetupError
 from orchestrator.reloading import Reloads
 from orchestrator.settings import Settings
 
 log = structlog.get_logger(__name__)
+
+ENDING_SECONDS = 30.0  # beyond the drain: farewells to clients, Triton and the store
 
 
 def serve(
@@ -66,7 +70,7 @@ def serve(
     logs.configure(settings.log_level, as_json=settings.log_json)
     reloads = Reloads(settings, lambda: _again(given))
     reloads.on(("log_level", "log_json"), lambda new: lambda: logs.configure(new.log_level, as_json=new.log_json))
-    loop.run(_serve(reloads))
+    loop.run(_serve(reloads, ServiceManager.of_environment(os.environ)))
 
 
 def settings_with(given: Mapping[str, object]) -> Settings:
@@ -92,7 +96,7 @@ def _again(given: Mapping[str, object]) -> Settings:
         raise InvalidRequest(f"wrong settings: {error}") from error
 
 
-async def _serve(reloads: Reloads) -> None:
+async def _serve(reloads: Reloads, manager: ServiceManager) -> None:
     from orchestrator.app import patient_inference, running_app
 
     running = asyncio.get_running_loop()
@@ -104,14 +108,26 @@ async def _serve(reloads: Reloads) -> None:
         gc.collect()
         gc.freeze()  # what lives as long as the service: looking through it again and again stops everything for 80 ms
         log.info("service.serving", address=address)
+        status = f"serving at {address}"
+        manager.ready(status)
+        running.add_signal_handler(signal.SIGHUP, _reload, reloads, manager, status)
+        watched = running.create_task(manager.keep_watched())
         await stop.wait()
+        watched.cancel()
+        running.add_signal_handler(signal.SIGHUP, _reload, reloads)
+        manager.stopping(reloads.settings.drain_seconds + ENDING_SECONDS)
         log.info("service.draining", seconds=reloads.settings.drain_seconds)
         for number in (signal.SIGTERM, signal.SIGINT):
             running.remove_signal_handler(number)  # a second signal does not wait
     log.info("service.stopped")
 
 
-def _reload(reloads: Reloads) -> None:
-    """At SIGHUP. What is wrong with the settings is logged, and those in force stay."""
+def _reload(reloads: Reloads, manager: ServiceManager | None = None, status: str = "") -> None:
+    """At SIGHUP. What is wrong with the settings is logged, and those in force stay. ``manager``: it hears of it, and that ``status`` is
+    what it was."""
+    if manager:
+        manager.reloading()
     with suppress(InvalidRequest):
         reloads.reload(who="SIGHUP", why="")
+    if manager:
+        manager.ready(status)

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import structlog
+
 from orchestrator.analyzers.registry import Names, available, select
 from orchestrator.core.profiles import Profile
 from orchestrator.core.statistics import Capability
@@ -16,6 +18,9 @@ Look = Callable[[], str]
 """Why something cannot be done now; empty when it can."""
 
 _LEARNING = "it is being looked at"
+_ANY_NS = 10**9  # of a profile's longest segment: no model depends on it
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
@@ -44,11 +49,14 @@ class Abilities:
     def _learn(self) -> None:
         for name in sorted(available()):
             try:
-                self._models_of[name] = select(Profile(name, "", 1, {name: {}}), self.names).models
+                self._models_of[name] = select(Profile(name, "", _ANY_NS, {name: {}}), self.names).models
             except ReelsiftError as error:
                 self._broken[name] = str(error)
             except OSError:
                 self._broken[name] = "the labels of its model are missing: reelsift models export"
+            except Exception:  # another package's, of which nothing is known
+                log.exception("abilities.analyzer_broken", analyzer=name)
+                self._broken[name] = "it cannot be loaded; the log says why"
 
     def capabilities(self) -> tuple[Capability, ...]:
         """Each of them, as it is now."""

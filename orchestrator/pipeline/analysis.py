@@ -230,13 +230,15 @@ class Analysis:
     async def _next(self, session: DecodeSession, events: Any) -> DecodeEvent | None:
         """The decoder's next event. What is waited for it is the decoder's time, or the client's, whose bytes are missing."""
         began, starved = time.monotonic(), session.starved_seconds
-        event: DecodeEvent | None = await anext(events, None)
-        waited = time.monotonic() - began
-        fetching = min(waited, session.starved_seconds - starved)
-        self.stages.add("decode", waited - fetching)
-        if fetching:
-            self.stages.add("fetch", fetching)
-        return event
+        try:
+            event: DecodeEvent | None = await anext(events, None)
+            return event
+        finally:
+            waited = time.monotonic() - began
+            fetching = min(waited, session.starved_seconds - starved)
+            self.stages.add("decode", waited - fetching)
+            if fetching:
+                self.stages.add("fetch", fetching)
 
     async def _dispatch(self, batch: FrameBatch, lanes: list[Lane]) -> None:
         """Give a batch to all who share its tap; its slot returns when the last has done with it."""

@@ -35,7 +35,8 @@ from orchestrator.errors import (
 )
 from orchestrator.pipeline.attempt import Parts, profile_of
 from orchestrator.pipeline.estimating import estimate
-from orchestrator.pipeline.runner import Runner, Stop
+from orchestrator.pipeline.runner import Runner
+from orchestrator.pipeline.running import Stop
 from orchestrator.pipeline.uploading import UploadWriter
 
 POLL_SECONDS = 1.0  # how often a watcher looks into a store that others write to as well

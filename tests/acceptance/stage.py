@@ -75,7 +75,7 @@ class Stage:
         if played is not None:
             played()
             return
-        if not again and (command.bare, command.said) in self._passed:
+        if not again and (_gist(command), command.said) in self._passed:
             return
         for helper in self._helpers:
             helper.kill()
@@ -104,7 +104,7 @@ class Stage:
         if not self._starts_itself:
             self._start()
         self._remember(command, done.stdout)
-        self._passed.add((command.bare, command.said))
+        self._passed.add((_gist(command), command.said))
 
     # --- what a page names -------------------------------------------------------------------------------------------
 
@@ -225,7 +225,7 @@ class Stage:
         """Bring the model to where the step is allowed."""
         async with connect(self.server.address) as client:
             models, who = client.models, "a test"
-            (model,) = [each for each in await models.list() if each.name == MODEL]
+            (model,) = [each for each in await models.list() if each.model == MODEL]
             now = {pb.VersionState.Name(each.state).partition("STATE_")[2]: each.version for each in model.versions}
             fit = {
                 "stage": now["STABLE"] == 1 and "CANDIDATE" not in now,
@@ -281,3 +281,8 @@ class Stage:
             self._stop()
             self._start()
             self._passed.add((RESTART, ""))
+
+
+def _gist(command: Command) -> str:
+    """What it does: its words without the reason that is given."""
+    return re.sub(r""" --why ("[^"]*"|'[^']*'|\S+)""", "", command.bare).replace(".venv/bin/", "")

@@ -83,12 +83,12 @@ async def test_settings_change_and_a_stream_under_way_does_not_notice(
             if not response.HasField("segment"):
                 continue
             if steps == 1:
-                change(config, f'{before}max_running = 3\nlog_level = "debug"\nroots = ["{composite.path.parent}"]\n')
+                change(config, f'{before}max_waiting = 3\nlog_level = "debug"\nroots = ["{composite.path.parent}"]\n')
                 operated.signal(signal.SIGHUP)
                 reloaded = await heard(operated, "settings.reloaded", 1)
-                assert reloaded["names"] == ["log_level", "max_running", "roots"]
+                assert reloaded["names"] == ["log_level", "max_waiting", "roots"]
             elif steps == 2:
-                change(config, f"{before}max_running = 1\narena_bytes = 1000000\n")
+                change(config, f"{before}max_waiting = 1\narena_bytes = 1000000\n")
                 operated.signal(signal.SIGHUP)
                 refused = await heard(operated, "settings.refused", 1)
                 assert "arena_bytes" in str(refused["message"])

@@ -226,6 +226,8 @@ class Observer:
             try:
                 await service.CreateAnalysis(pb.CreateAnalysisRequest(config=config))
             except grpc.aio.AioRpcError as error:
+                if error.code() is grpc.StatusCode.CANCELLED:
+                    return  # the end came in its midst
                 if error.code() is not grpc.StatusCode.UNAVAILABLE:
                     self.broken.append(f"refused for another reason: {error.code().name} {error.details()}")
                     return

@@ -49,8 +49,13 @@ Make = Callable[[Path, int, int], object]
 def two_versions(folder: Path, model: str, make: Make = further_version) -> Path:
     """``folder``/models: a repository like ours, which also has a second version of ``model``."""
     repository, ours = folder / "models", Settings().model_repository
-    only = shutil.ignore_patterns(".*", "[02-9]*", "1?*")  # the first versions
-    shutil.copytree(ours, repository, copy_function=os.link, ignore=only)
+
+    def left_out(folder: str, names: list[str]) -> list[str]:
+        """What is not built, and other versions of ``model``."""
+        further = Path(folder).name == model
+        return [name for name in names if name.startswith(".") or (further and name.isdecimal() and name != "1")]
+
+    shutil.copytree(ours, repository, copy_function=os.link, ignore=left_out)
     make(repository / model, 1, 2)
     return repository
 

@@ -10,6 +10,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import dedent
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
@@ -125,7 +126,7 @@ def _headings(tokens: Sequence[Token]) -> Iterator[tuple[str, str]]:
 
 def _commands(page: str, block: Token) -> Iterator[Command]:
     assert block.map is not None
-    lines = block.content.splitlines()
+    lines = dedent(block.content).splitlines()  # below the point of a list one blank may be left
     first = block.map[0] + (2 if block.type == "fence" else 1)
     prompts = [at for at, line in enumerate(lines) if line.startswith(PROMPT)]
     if not prompts:

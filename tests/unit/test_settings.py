@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
@@ -38,6 +40,7 @@ def test_limits_that_are_given_half_keep_their_other_half(monkeypatch: pytest.Mo
     assert limits.disk.limits() == Limits(0.7, 0.9)
     assert limits.memory.limits() == Limits(0.85, 0.95)
     assert limits.failures_least == 5
+    monkeypatch.delenv("REELSIFT_LIMITS__DISK__WARNING")
     assert Settings(limits={"disk": {"critical": 0.99}}).limits.disk.limits() == Limits(0.8, 0.99)  # type: ignore[arg-type]
 
 
@@ -53,3 +56,15 @@ def test_who_is_notified_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Settings()
     assert "s3cret" not in repr(settings)
     assert settings.notify[0].get_secret_value().endswith("@127.0.0.1/")
+
+
+def test_secrets_may_stand_in_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "reelsift_database").write_text("postgresql://reelsift:secret@db/reelsift\n")
+    (tmp_path / "reelsift_triton_header").write_text("key=value")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    assert Settings().database == "postgresql://reelsift:secret@db/reelsift"
+    assert Settings().triton_headers == (("key", "value"),)
+    monkeypatch.setenv("REELSIFT_DATABASE", "postgresql://other/reelsift")
+    assert Settings().database == "postgresql://other/reelsift"
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "missing"))
+    assert Settings().triton_headers == ()

@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
+from decimal import Decimal
 
 from sqlalchemy import (
     JSON,
@@ -39,6 +40,8 @@ from orchestrator.core.timeline import pts_to_ns
 from orchestrator.pipeline.control_ports import AtWork
 
 ANALYZED, SHARED = "analyzed", "shared"  # beside the ledger's names
+
+Quantity = ColumnElement[float | Decimal]
 
 _o = outcomes.c
 _SUCCEEDED = _o.state == AnalysisState.SUCCEEDED.value
@@ -72,7 +75,7 @@ def note_outcome(
     now: datetime,
     spent: Spent,
 ) -> None:
-    """Put down what became of the analysis of ``row``."""
+    """Put down what became of the analysis of ``row``; what an earlier one of this id left gives way."""
     done = event if isinstance(event, Finished) else None
     frames = asdict(done.ledger) if done else {}
     given = spent.frames.values()
@@ -92,6 +95,7 @@ def note_outcome(
         "frames": encode_json(frames),
         "seconds": encode_json({name: round(seconds, 6) for name, seconds in spent.stages.items()}),
     }
+    connection.execute(delete(outcomes).where(_o.analysis_id == row["id"]))
     connection.execute(insert(outcomes).values(values))
 
 
@@ -126,11 +130,11 @@ def read_stats(connection: Connection, hours: float, until: datetime, profile: s
     )
 
 
-def _seconds(value: ColumnElement[int], digits: int) -> ColumnElement[float]:
+def _seconds(value: ColumnElement[int], digits: int) -> Quantity:
     return cast(value, Double) / 10.0**digits
 
 
-def _spread(connection: Connection, value: ColumnElement[float], *where: ColumnElement[bool]) -> Spread:
+def _spread(connection: Connection, value: Quantity, *where: ColumnElement[bool]) -> Spread:
     """Percentiles are values that were measured: the smallest that so large a share does not exceed."""
     count, mean, most = connection.execute(select(func.count(), func.avg(value), func.max(value)).where(*where)).one()
     if not count:

@@ -19,7 +19,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from orchestrator import tracing
 from orchestrator.api.http.errors import JSON, MethodNotAllowed, UnknownRoute, error_response
 from orchestrator.api.http.openapi import document
-from orchestrator.api.http.operations import PREFIX, Operation, Result, Services
+from orchestrator.api.http.operation_routes import HEALTH
+from orchestrator.api.http.route import PREFIX, Operation, Result, Services
 from orchestrator.api.http.routes import OPERATIONS, PROBES
 from orchestrator.api.http.unary import METHODS, path_parameters
 from orchestrator.errors import InternalError, InvalidRequest, ReelsiftError
@@ -32,6 +33,8 @@ UNAVAILABLE = 503
 
 _OPERATION = "reelsift.operation"  # in a request's scope: the name of what was asked, once it is known
 _STREAMS = {name for name, method in METHODS.items() if method.client_streaming or method.server_streaming}
+
+_ALL_DAY = frozenset({*PROBES, HEALTH})  # what probes and monitors ask
 
 
 class _Segment(Convertor[str]):
@@ -107,7 +110,7 @@ def _check_query(request: Request, operation: Operation) -> None:
 
 
 class _Boundary:
-    """Logs and counts each request once, when it ends (probes, which come all day, in debug logs alone), and turns its exception into
+    """Logs and counts each request once, when it ends (what is asked all day in debug logs alone), and turns its exception into
     an answer."""
 
     def __init__(self, app: ASGIApp, telemetry: Telemetry) -> None:
@@ -161,7 +164,7 @@ class _Boundary:
                 if code != "OK":
                     span.fail(reason or code)
             self._telemetry.called("http", name, code, None if name in _STREAMS else seconds)
-            tell = log.debug if scope["path"] in PROBES else log.info
+            tell = log.debug if scope["path"] in _ALL_DAY else log.info
             tell(
                 "http.call",
                 method=scope["method"],

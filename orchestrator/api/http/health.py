@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from orchestrator.api.http.errors import JSON
-from orchestrator.api.http.operations import Services
+from orchestrator.api.http.route import Services
 
 log = structlog.get_logger(__name__)
 

@@ -10,7 +10,8 @@ from orchestrator.api import messages as pb
 from orchestrator.api.http import events, files, health, media
 from orchestrator.api.http.errors import JSON
 from orchestrator.api.http.model_routes import MODEL_OPERATIONS
-from orchestrator.api.http.operations import PREFIX, Operation, Parameter, Result
+from orchestrator.api.http.operation_routes import OPERATORS_OPERATIONS
+from orchestrator.api.http.route import PREFIX, Operation, Parameter, Result
 from orchestrator.api.http.schemas import Schema, field_schema, reference
 from orchestrator.api.http.unary import message_response, path_parameter, unary
 from orchestrator.core.exporting import FORMATS
@@ -266,6 +267,7 @@ OPERATIONS: tuple[Operation, ...] = (
         errors=(NotFound, InferenceUnavailable),
     ),
     *MODEL_OPERATIONS,
+    *OPERATORS_OPERATIONS,
     Operation(
         "GET",
         PROBES[0],

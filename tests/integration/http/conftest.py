@@ -17,6 +17,7 @@ from orchestrator.pipeline.rollouts import RolloutService
 from orchestrator.pipeline.telemetry import Telemetry
 from tests.integration.http.scripted import ScriptedAnalyses, ScriptedSearches
 from tests.support.model_server import FakeModelServer, MemoryRollouts
+from tests.support.operations import FakeOperations, eventful
 
 
 @dataclass
@@ -27,6 +28,7 @@ class Running:
     analyses: ScriptedAnalyses
     searches: ScriptedSearches
     models: FakeModelServer
+    operations: FakeOperations
     client: httpx.AsyncClient
 
     async def uploading(self, size: int | None = None) -> str:
@@ -57,7 +59,7 @@ async def serving(
 ) -> AsyncIterator[Running]:
     """Run a server until the context ends."""
     analyses, searches, models = analyses or ScriptedAnalyses(), ScriptedSearches(), FakeModelServer()
-    rollouts = RolloutService(models, MemoryRollouts())
+    rollouts, operations = RolloutService(models, MemoryRollouts()), eventful()
 
     async def ready() -> Mapping[str, bool]:
         if isinstance(checks, Exception):
@@ -67,14 +69,14 @@ async def serving(
     with tempfile.TemporaryDirectory() as folder:
         listen = "127.0.0.1:0" if port else f"unix:{Path(folder) / 'http'}"
         async with http_server(
-            analyses, searches, rollouts, listen, ready=ready, telemetry=telemetry, grace=grace
+            analyses, searches, rollouts, listen, ready=ready, operations=operations, telemetry=telemetry, grace=grace
         ) as address:
             uds = None if port else address.removeprefix("unix:")
             base = f"http://{address}" if port else "http://reelsift"
             async with httpx.AsyncClient(
                 transport=httpx.AsyncHTTPTransport(uds=uds), base_url=base, timeout=20
             ) as client:
-                yield Running(address, analyses, searches, models, client)
+                yield Running(address, analyses, searches, models, operations, client)
 
 
 @pytest.fixture

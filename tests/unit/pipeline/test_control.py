@@ -103,7 +103,7 @@ async def test_an_operator_ends_what_runs_and_what_waits_and_the_client_is_told(
     async with controlled(bench, running=1) as (control, analyses):
         running, _ = await analyses.create(spec(bench.file(b"1")))
         await wait_for(analyses, running.id, AnalysisState.RUNNING)
-        await until(lambda: analyses.runner.running()[0].attempt.segments == 2)
+        await until(lambda: analyses.runner.running() and analyses.runner.running()[0].attempt.segments == 2)
         waiting, _ = await analyses.create(spec(bench.file(b"2")))
         for record, segments in ((waiting, 0), (running, 2)):
             ended = await control.terminate(record.id, who="olga", why="too loud")

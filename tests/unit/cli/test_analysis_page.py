@@ -1,4 +1,4 @@
-"""The report shows what the messages say, asks nobody for anything, and lets no text of a media become markup."""
+"""The page of an analysis shows what the messages say, asks nobody for anything, and lets no text of a media become markup."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from html.parser import HTMLParser
 import pytest
 
 from orchestrator.api import messages as pb
-from orchestrator.cli.report import render
-from orchestrator.cli.report_lanes import lanes, shade
+from orchestrator.cli.analysis_lanes import lanes, shade
+from orchestrator.cli.analysis_page import render
 
 
 class Page(HTMLParser):

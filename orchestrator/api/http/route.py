@@ -13,7 +13,8 @@ from starlette.responses import Response
 from orchestrator.api.http.schemas import Schema
 from orchestrator.api.methods import AnalysisMethods
 from orchestrator.api.model_handlers import ModelMethods
-from orchestrator.api.ports import Analyses, Rollouts, Searches
+from orchestrator.api.operations_handlers import OperationsMethods
+from orchestrator.api.ports import Analyses, Operations, Rollouts, Searches
 from orchestrator.api.search_handlers import SearchMethods
 from orchestrator.errors import ReelsiftError
 from orchestrator.pipeline.telemetry import Telemetry
@@ -34,14 +35,28 @@ class Services:
     analysis_methods: AnalysisMethods
     search_methods: SearchMethods
     model_methods: ModelMethods
+    operations_methods: OperationsMethods
 
     @classmethod
     def of(
-        cls, analyses: Analyses, searches: Searches, rollouts: Rollouts | None, ready: Readiness, telemetry: Telemetry
+        cls,
+        analyses: Analyses,
+        searches: Searches,
+        rollouts: Rollouts | None,
+        operations: Operations | None,
+        ready: Readiness,
+        telemetry: Telemetry,
     ) -> Services:
         """The services over the application's ports."""
-        methods = AnalysisMethods(analyses), SearchMethods(searches), ModelMethods(rollouts)
-        return cls(analyses, ready, telemetry, *methods)
+        return cls(
+            analyses,
+            ready,
+            telemetry,
+            AnalysisMethods(analyses),
+            SearchMethods(searches),
+            ModelMethods(rollouts),
+            OperationsMethods(operations),
+        )
 
 
 Endpoint = Callable[[Request, Services], Awaitable[Response]]

@@ -1,4 +1,4 @@
-"""The timeline of the report: one lane per kind of finding, drawn to scale."""
+"""The timeline of an analysis' page: one lane per kind of finding, drawn to scale."""
 
 from __future__ import annotations
 

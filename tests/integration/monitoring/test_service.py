@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -18,6 +19,7 @@ from cryptography.x509.oid import NameOID
 from tests.acceptance.answers import reelsift
 from tests.acceptance.server import Server
 from tests.conftest import Film
+from tests.support.logql import parse
 from tests.support.monitoring import (
     Prometheus,
     Webhook,
@@ -29,7 +31,7 @@ from tests.support.monitoring import (
     webhook,
 )
 from tests.support.promql import needs
-from tests.support.series import FOREIGN
+from tests.support.series import FOREIGN, OPS
 from tests.unit.monitoring.test_expressions import EVERYTHING
 
 SOON = 40.0
@@ -182,6 +184,25 @@ def test_a_certificate_and_a_missing_backup_are_told_of(plant: Plant) -> None:
     """Two faults that are there from the start."""
     plant.fault_is_told("ReelsiftCertificateExpiresNow")
     plant.fault_is_told("ReelsiftBackupOld")
+
+
+def test_questions_to_the_log_find_lines_that_answer_them(plant: Plant) -> None:
+    lines = [event | {"service": "reelsift"} for event in plant.server.events()]
+    ended = [line for line in lines if line["event"] == "analysis.ended" and line["state"] == "FAILED"]
+    saved = {each["name"]: each["query"] for each in yaml.safe_load((OPS / "loki" / "queries.yml").read_text("utf-8"))}
+    asked = (
+        "the story of an analysis",
+        "slow calls",
+        "how slow calls are",
+        "alerts",
+        "failures by reason",
+        "what Triton went through",
+    )
+    for query in parse([saved[name].replace('"ID"', f'"{ended[0]["analysis_id"]}"') for name in asked]):
+        found = [line for line in lines if query.finds(line)]
+        assert found, f"no line answers {query.text}"
+        assert len(found) < len(lines)
+        assert any(query.fields <= line.keys() for line in found), f"no line has {sorted(query.fields)}"
 
 
 def _certificate(path: Path) -> None:

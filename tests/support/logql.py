@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,6 +74,21 @@ class Parsed:
     matchers: tuple[tuple[str, str, str], ...]
     filters: tuple[tuple[str, str, str], ...]
     fields: frozenset[str]
+
+    def finds(self, line: Mapping[str, object]) -> bool:
+        """Whether the texts that it compares are those of ``line``, a line of our log with its labels. Numbers are not compared."""
+        return all(
+            _COMPARE[operator](value, str(line.get(label, "")))
+            for label, operator, value in self.matchers + self.filters
+        )
+
+
+_COMPARE: dict[str, Callable[[str, str], bool]] = {
+    "=": lambda value, text: text == value,
+    "!=": lambda value, text: text != value,
+    "=~": lambda value, text: re.fullmatch(value, text) is not None,
+    "!~": lambda value, text: re.fullmatch(value, text) is None,
+}
 
 
 def parse(queries: Sequence[str]) -> list[Parsed]:

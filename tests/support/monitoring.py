@@ -25,7 +25,6 @@ import yaml
 from tests.support.debian import Tool, tool
 from tests.support.series import OPS, RULES
 
-WINDOW = "10s"  # in place of every range and offset of a rule
 START_SECONDS = 20.0
 _TEMPLATES = Path("/usr/share/prometheus/alertmanager")
 TOKEN = "a-token-of-the-tests"
@@ -68,11 +67,11 @@ def until(true: Callable[[], Any], seconds: float, what: str | Callable[[], str]
     return found
 
 
-def hurried(rules: Mapping[str, Any]) -> dict[str, Any]:
-    """The same rules, whose ranges and offsets are ``WINDOW`` and whose ``for`` is a second. Their limits stay what they are."""
+def hurried(rules: Mapping[str, Any], window: str) -> dict[str, Any]:
+    """The same rules, all of whose ranges and offsets are ``window`` and whose ``for`` is a second. Their limits stay what they are."""
     groups = []
     for group in rules["groups"]:
-        made = [dict(rule, expr=re.sub(r"(\[|offset )\w+", rf"\g<1>{WINDOW}", rule["expr"])) for rule in group["rules"]]
+        made = [dict(rule, expr=re.sub(r"(\[|offset )\w+", rf"\g<1>{window}", rule["expr"])) for rule in group["rules"]]
         groups.append(dict(group, rules=[rule | ({"for": "1s"} if "for" in rule else {}) for rule in made]))
     return {"groups": groups}
 
@@ -194,7 +193,7 @@ class Prometheus:
 
 
 @contextmanager
-def prometheus(folder: Path, service: str, alerts: str) -> Iterator[Prometheus]:
+def prometheus(folder: Path, service: str, alerts: str, window: str = "10s") -> Iterator[Prometheus]:
     """Our Prometheus over ``service`` (HOST:PORT) and its Triton, with hurried rules; it sends to ``alerts`` (HOST:PORT)."""
     source = OPS / "prometheus"
     address = f"127.0.0.1:{free_port()}"
@@ -208,7 +207,7 @@ def prometheus(folder: Path, service: str, alerts: str) -> Iterator[Prometheus]:
             path.write_text(path.read_text().replace(name, there))
     (folder / "rules").mkdir()
     for path in RULES:
-        rules = hurried(yaml.safe_load(path.read_text(encoding="utf-8")))
+        rules = hurried(yaml.safe_load(path.read_text(encoding="utf-8")), window)
         (folder / "rules" / path.name).write_text(yaml.safe_dump(rules))
     options = [f"--web.listen-address={address}", f"--storage.tsdb.path={folder / 'data'}", "--log.level=warn"]
     with _process(prometheus_tool("prometheus"), [f"--config.file={folder / 'prometheus.yml'}", *options], folder):

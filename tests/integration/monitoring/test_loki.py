@@ -42,8 +42,8 @@ def test_streams_are_chosen_by_labels_that_lines_are_shipped_with(queries: dict[
 
 
 def test_fields_and_events_are_those_of_the_log(queries: dict[str, Parsed]) -> None:
-    page = (OPS / "logs.md").read_text(encoding="utf-8")
-    events = set(re.findall(r"^\| `([a-z]+\.\w+)` \|", page, flags=re.MULTILINE))
+    page = "".join((OPS / name).read_text(encoding="utf-8") for name in ("logs.md", "health.md"))
+    events = set(re.findall(r"`([a-z]+\.[a-z_]+)`", page))
     fields = set(re.findall(r"`(\w+)`", page)) | LABELS
     for name, query in queries.items():
         named = {field for field, _, _ in query.filters} | query.fields

@@ -246,6 +246,8 @@ def _headroom(past: Past) -> tuple[capacity.Plan, capacity.Rates] | None:
     try:
         rates = capacity.rates(past.now.whole, recent)
         seen = min(slots.whole, capacity.span(recent)) * 3600
+        if not seen:  # one sample alone spans no time
+            return None
         return capacity.plan(capacity.Load(rates.media_seconds / seen, live=False), rates), rates
     except ValueError:
         return None

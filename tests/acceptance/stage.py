@@ -53,6 +53,7 @@ class Stage:
                 "REELSIFT_MODEL_REPOSITORY": str(self._repository),
                 "REELSIFT_HTTP_LISTEN": "127.0.0.1:0",
                 "XDG_STATE_HOME": str(self._states),
+                "REELSIFT_HISTORY_SECONDS": "1",  # what capacity is planned by is soon there
                 **CALM,
             }
         )

@@ -69,6 +69,10 @@ lock:
 	  --no-header --no-annotate --no-emit-index-url --no-emit-package opencv-python -o $(LOCK)
 	uv pip compile pyproject.toml -c $(LOCK) --extra bench --universal --python-version 3.11 --generate-hashes \
 	  --no-header --no-annotate --no-emit-index-url --no-emit-package opencv-python -o requirements/bench.txt
+	uv pip compile pyproject.toml requirements/serve.in -c $(LOCK) --extra cpu --universal --python-version 3.11 --generate-hashes \
+	  --no-header --no-annotate --no-emit-index-url --no-emit-package opencv-python -o requirements/serve.txt
+	uv pip compile pyproject.toml requirements/serve.in -c requirements/serve.txt --extra gpu --universal --python-version 3.11 --generate-hashes \
+	  --no-header --no-annotate --no-emit-index-url --no-emit-package opencv-python -o requirements/serve-gpu.txt
 	uv pip compile requirements/bench-pytriton.in --universal --python-version 3.11 --generate-hashes \
 	  --no-header --no-annotate --no-emit-index-url -o requirements/bench-pytriton.txt
 

@@ -82,7 +82,7 @@ async def running_inference(
             host = (
                 RemoteHost(settings.triton, arenas, settings.triton_headers)
                 if settings.triton
-                else EmbeddedHost(repository, arenas, gpu=gpu_of_models(arena))
+                else EmbeddedHost(repository, arenas, gpu=gpu_of_models(arena), collector=settings.trace_endpoint)
             )
         else:
             transport, host = InlineTransport(), RemoteHost(settings.triton)

@@ -222,7 +222,7 @@ class Settings(BaseSettings):
     trace_endpoint: str = Field(
         "",
         pattern=r"^(https?://.+)?$",
-        description="http://host:port of a collector (OTLP over gRPC); empty: nothing is traced",
+        description="http://host:port of a collector (OTLP over HTTP); empty: nothing is traced",
     )
     trace_share: float = Field(1.0, ge=0, le=1, description="of the calls whose clients do not decide that themselves")
 

@@ -146,3 +146,8 @@ def _foreign() -> str:
     if not context.is_valid:
         return ""
     return f"00-{context.trace_id:032x}-{context.span_id:016x}-{int(context.trace_flags):02x}"
+
+
+def spans_url(endpoint: str) -> str:
+    """Where a collector whose address is ``endpoint`` takes spans (OTLP over HTTP)."""
+    return f"{endpoint.rstrip('/')}/v1/traces"

@@ -111,7 +111,7 @@ def probes(settings: Settings, world: World, store: OperationsStore) -> Iterator
     yield Decoders(world.decoder, limits.decoders.limits())
     yield _gpu(settings, world)
     yield Database(store, limits.database.limits())
-    artifacts = Artifacts(world.blobs, limits.artifacts.limits())
+    artifacts = Artifacts(world.blobs, limits.artifacts.limits(), settings.server_name)
     yield artifacts if isinstance(world.blobs, LocalBlobs) else Seldom(artifacts, REMOTE_SECONDS)
     yield Queue(store, world.service, QueueLimits(limits.queue.limits(), limits.queue_age.limits()))
     yield Sessions(world.service.runner.idle, lambda: world.service.limits.stuck)

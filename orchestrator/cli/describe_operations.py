@@ -31,6 +31,7 @@ ALERT_COLUMNS = ("raised", "level", "component", "state", "server", "runbook", "
 SILENCE_COLUMNS = ("id", "pattern", "until", "who", "why")
 CAPABILITY_COLUMNS = ("capability", "ready", "models", "why")
 RUNBOOKS = "ops/runbooks"
+LEDGER = ("source", "expected", "decoded", "corrupt", "dropped", "skipped", "redecoded", "reused")
 
 STYLES = {"healthy": "green", "warning": "yellow", "critical": "bold red"}
 
@@ -116,13 +117,19 @@ def component_cells(component: pb.Component, at: float) -> list[Cell]:
     return [
         (printable(component.component), ""),
         (status, STYLES.get(status, "")),
-        (quantity(component.value, component.unit), STYLES[status] if bad and status in STYLES else ""),
+        (_value(component), STYLES[status] if bad and status in STYLES else ""),
         (warning, "dim"),
         (critical, "dim"),
         (age(component.since, at), "dim"),
         (runbook(component.runbook) if bad else "", ""),
         (printable(component.detail), ""),
     ]
+
+
+def _value(component: pb.Component) -> str:
+    """What was measured; of something that is not there, and need not be, nothing."""
+    well = component.status == pb.HealthStatus.HEALTH_STATUS_HEALTHY
+    return "" if well and not component.unit and not component.value else quantity(component.value, component.unit)
 
 
 def _limit(value: float, unit: str) -> str:
@@ -219,7 +226,7 @@ def stats_rows(stats: pb.Stats) -> list[tuple[str, str]]:
         ("analyses", _outcomes(stats)),
         ("success", quantity(stats.success_rate, "ratio") if ended(stats) else ""),
         ("media", lasting(stats.media_seconds) if stats.media_seconds else ""),
-        ("frames", ", ".join(f"{stats.frames[name]:,} {printable(name)}" for name in sorted(stats.frames))),
+        ("frames", _frames(stats)),
         (
             "near-duplicates",
             f"{quantity(stats.duplicate_rate, 'ratio')} of {stats.analyzed_frames:,} sampled frames"
@@ -227,6 +234,13 @@ def stats_rows(stats: pb.Stats) -> list[tuple[str, str]]:
             else "",
         ),
     ]
+
+
+def _frames(stats: pb.Stats) -> str:
+    """What became of them, in the ledger's order; whatever was none is left out."""
+    known = [name for name in LEDGER if name in stats.frames]
+    names = [*known, *sorted(set(stats.frames) - set(known))]
+    return ", ".join(f"{stats.frames[name]:,} {printable(name)}" for name in names if stats.frames[name])
 
 
 def ended(stats: pb.Stats) -> int:

@@ -19,6 +19,7 @@ _MEND = {
     "SOURCE_NOT_ALLOWED": "start the server with --root FOLDER, or upload the file",
     "PROFILE_INVALID": "see the profiles in orchestrator/profiles, or name analyzers with --analyzers",
     "QUEUE_FULL": "try again later, or raise REELSIFT_MAX_RUNNING on the server",
+    "MAINTENANCE": "`reelsift status` tells why; try again later, or at another server",
     "DRAINING": "try again, at another server if there is one",
     "DISK_FULL": "free space in the server's spool folder (REELSIFT_SPOOL_DIR)",
     "MEDIA_TOO_LARGE": "raise REELSIFT_MAX_UPLOAD_BYTES or REELSIFT_MAX_FRAME_PIXELS on the server",

@@ -136,7 +136,7 @@ def rates(stats: Stats, samples: Sequence[Sample]) -> Rates:
         if (cost := _cost(by_server.values(), prefix, stats.media_seconds)) is not None
     }
     if "cpu" not in costs:
-        raise ValueError("no server has told its CPU in that time: history_seconds later it will have")
+        raise ValueError("no server has told its CPU in that time; one tells it every history_seconds")
     worked = sum(work(stats.stages).values())
     frames = sum(stats.frames.get(name, 0) for name in ("decoded", "corrupt", "skipped"))
     return Rates(

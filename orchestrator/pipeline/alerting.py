@@ -115,9 +115,9 @@ class Alerting:
     def _put(self, alert: Alert, event: str) -> None:
         tell = log.info if alert.resolved else log.error if alert.level is Level.CRITICAL else log.warning
         tell(
-            event,
-            component=alert.component,
-            level=alert.level.value,
+            event,  # "component" and "level" are the log line's own
+            subject=alert.component,
+            alert_level=alert.level.value,
             value=alert.value,
             summary=alert.summary,
             runbook=alert.runbook,

@@ -7,7 +7,7 @@ import json
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,11 @@ from tests.acceptance.answers import Answer, collect
 from tests.acceptance.server import Server, wait_until
 from tests.conftest import Film
 from tests.faults.upgrades import two_versions
-from tests.support.collector import Collector, running_collector
+from tests.support.collector import Collector, Span, running_collector
 
 pytestmark = pytest.mark.timeout(300)
 BY = {"who": "the tests", "why": "to see"}
-OPTIONS = AnalysisOptions(analyzers=("shots", "keyframe", "labels"), ignore_known=True)
+OPTIONS = AnalysisOptions(analyzers=("keyframe", "labels"), ignore_known=True)
 
 #: Told of by looks at the machine and the store, and by who delivers alerts; some of it takes a GPU, a certificate or a backup.
 NOT_HERE = {
@@ -84,7 +84,9 @@ async def seen(composite: Film) -> AsyncIterator[Seen]:
         samples, content_type = await scraped(server)
         failures = {"UNSUPPORTED_FORMAT", "VERSION_WITHDRAWN"}
         async with asyncio.timeout(30):  # spans are sent every few seconds
-            while failures - {span.failed for span in collector.named("analysis.attempt")}:
+            while failures - {span.failed for span in collector.named("analysis.attempt")} or (
+                exemplars(samples) - {span.trace for span in collector.spans}
+            ):
                 await asyncio.sleep(0.1)
         yield Seen(server, collector, good, bad, upgraded, samples, content_type, server.events())
 
@@ -97,7 +99,7 @@ async def garbage(client: ReelsiftClient) -> str:
         yield b"no video at all" * 1000
 
     with pytest.raises(ClientError) as caught:
-        await collect(client.analyze_stream(noise(), AnalysisOptions(request_id="a bad one")))
+        await collect(client.analyze_stream(noise(), replace(OPTIONS, request_id="a bad one")))
     assert caught.value.reason == "UNSUPPORTED_FORMAT", caught.value.reason
     await client.cancel(made)
     return made
@@ -143,7 +145,7 @@ async def die(server: Server, client: ReelsiftClient, film: Film) -> None:
             dead.set()
     server.tritonserver().kill()
     await asyncio.to_thread(wait_until, lambda: told(server, "triton.server_ended"), 30, "Triton ends")
-    await collect(client.analyze_file(film.path, AnalysisOptions(analyzers=("labels",), ignore_known=True)))
+    await collect(client.analyze_file(film.path, AnalysisOptions(profile="duplicates", ignore_known=True)))
 
 
 def told(server: Server, *events: str) -> bool:
@@ -175,6 +177,11 @@ async def scraped(server: Server) -> tuple[list[Sample], str]:
     assert answer.status_code == 200
     families = openmetrics(answer.text)
     return [sample for family in families for sample in family.samples], answer.headers["content-type"]
+
+
+def exemplars(samples: list[Sample]) -> set[str]:
+    """The traces that samples name."""
+    return {each.exemplar.labels["trace_id"] for each in samples if each.exemplar}
 
 
 def test_every_metric_was_told_of(seen: Seen) -> None:
@@ -216,8 +223,7 @@ def test_no_client_makes_a_label(seen: Seen) -> None:
 
 def test_openmetrics_has_exemplars(seen: Seen) -> None:
     assert seen.content_type.startswith("application/openmetrics-text; version=1.0.0")
-    traces = {each.exemplar.labels["trace_id"] for each in seen.samples if each.exemplar}
-    assert traces <= {span.trace for span in seen.collector.spans}
+    assert exemplars(seen.samples), "each is a trace that the collector has: the fixture waited for it"
     names = {each.name for each in seen.samples if each.exemplar}
     assert {"reelsift_request_duration_seconds_bucket", "reelsift_analysis_duration_seconds_bucket"} <= names
 
@@ -234,13 +240,14 @@ def test_every_line_is_json_and_says_whose_it_is(seen: Seen) -> None:
     assert refused["request_id"] == "a bad one"
     assert refused["duration_ms"] >= 0
     assert "trace_id" in refused
-    assert not [line for line in lines if line["level"] in ("error", "critical")]
+    errors = {line["event"] for line in lines if line["level"] in ("error", "critical")}
+    assert errors <= {"triton.not_started", "triton.no_answer"}, "it was killed"
 
 
 def test_one_trace_leads_from_the_client_to_the_inference(seen: Seen) -> None:
     collector = seen.collector
     (root,) = collector.named("a test")
-    trace = [span for span in collector.spans if span.trace == root.trace]
+    trace = [span for span in collector.spans if span.trace == root.trace and span.service == "reelsift"]
     assert {span.name for span in trace} == {
         "a test", "grpc Analyze", "analysis.attempt", "media.open", "decode", "segment", "store.commit", "inference",
     }  # fmt: skip
@@ -248,7 +255,7 @@ def test_one_trace_leads_from_the_client_to_the_inference(seen: Seen) -> None:
         assert collector.ancestors(inference)[-3:] == ["analysis.attempt", "grpc Analyze", "a test"]
         assert inference.kind == "CLIENT"
     models = {span.attributes["reelsift.model"] for span in trace if span.name == "inference"}
-    assert {"labels", "shots"} <= models
+    assert models == {"labels"}
     segments = [span for span in trace if span.name == "segment"]
     assert len(segments) == len(seen.good.segments)
     (call,) = [span for span in trace if span.name == "grpc Analyze"]
@@ -266,3 +273,14 @@ def test_a_failure_is_a_failed_span(seen: Seen) -> None:
     assert "grpc Analyze" in seen.collector.ancestors(failed)
     withdrawn = [span for span in seen.collector.named("analysis.attempt") if span.failed == "VERSION_WITHDRAWN"]
     assert len(withdrawn) == 1
+
+
+def test_triton_goes_on_with_the_trace(seen: Seen) -> None:
+    (root,) = seen.collector.named("a test")
+    asked = {span.id for span in seen.collector.named("inference") if span.trace == root.trace}
+
+    def theirs() -> list[Span]:
+        return [span for span in seen.collector.spans if span.service == "triton"]
+
+    wait_until(lambda: bool(asked & {span.parent for span in theirs()}), 20, "Triton tells of its part")
+    assert all(span.parent for span in theirs()), "and of nothing that is not a part of a trace"

@@ -27,9 +27,9 @@ LATER = THEN + timedelta(hours=2)
 
 
 @asynccontextmanager
-async def audited(target: str | Path) -> AsyncIterator[SqlAnalysisStore]:
-    async with open_store(target, clock=Clock()) as opened:
-        yield opened
+async def audited(target: str | Path) -> AsyncIterator[SqlOperations]:
+    async with open_store(target) as opened:
+        yield SqlOperations(opened.database)
         assert [finding for finding in await opened.run(audit) if finding.count] == []
 
 
@@ -40,12 +40,12 @@ async def store(request: pytest.FixtureRequest) -> AsyncIterator[OperationsStore
         yield MemoryOperations()
         return
     async with audited(request.getfixturevalue(request.param)) as opened:
-        yield SqlOperations(opened.database)
+        yield opened
 
 
 @pytest.fixture
 async def analyses(store_target: str | Path) -> AsyncIterator[SqlAnalysisStore]:
-    async with audited(store_target) as opened:
+    async with open_store(store_target, clock=Clock()) as opened:
         yield opened
 
 
@@ -123,7 +123,7 @@ async def test_samples_of_a_time_are_read_back(store: OperationsStore) -> None:
         ("here", THEN + MINUTE),
         ("there", THEN + MINUTE),
     ]
-    found = await store.samples(THEN + MINUTE, LATER, 100, "here")
+    found = await store.samples(THEN + MINUTE, LATER, 1000, "here")
     assert [each.time for each in found] == [each.time for each in mine[1:]]
     assert found[0].values == {"cpu_ratio": 0.125, "disk_free_bytes/data": pytest.approx(1e12, rel=1e-5)}
     assert await store.samples(THEN, LATER, 100, "nobody") == []

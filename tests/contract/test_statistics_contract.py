@@ -144,6 +144,8 @@ async def test_what_it_took_stays_known_when_the_analysis_is_forgotten(world: Wo
     with pytest.raises(NotFound):
         await world.store.get("one")
     assert await world.stats() == before
+    await world.ended("one", finished(10, 3), STATE.SUCCEEDED, waited=1, took=4)
+    assert (await world.stats()).ended == 1, "an id that is used again is one analysis"
     await world.ended("two", finished(10, 2), STATE.SUCCEEDED, waited=1, took=4)
     assert await world.statistics.forget(world.now) == 1
     assert (await world.stats()).ended == 1

@@ -80,7 +80,7 @@ class Service:
 
     def told(self, event: str, component: str) -> int:
         """How often the log says it."""
-        return sum((line["event"], line.get("component")) == (event, component) for line in self.logs)
+        return sum((line["event"], line.get("subject")) == (event, component) for line in self.logs)
 
     def heard(self, word: str, component: str) -> int:
         """How often the webhook was told."""
@@ -93,31 +93,28 @@ class Service:
         raised, resolved = self.told("alert.raised", component), self.told("alert.resolved", component)
         heard, over = self.heard(status.name, component), self.heard("RESOLVED", component)
 
-        async def agree() -> bool:
-            return (
-                self.status(component) is status
-                and await self.is_open(component)
-                and self.told("alert.raised", component) == raised + 1
-                and self.heard(status.name, component) == heard + 1
-            )
+        async def facts() -> dict[str, object]:
+            return {
+                "health": self.status(component).name,
+                "open": await self.is_open(component),
+                "raised": self.told("alert.raised", component) - raised,
+                "resolved": self.told("alert.resolved", component) - resolved,
+                "told": self.heard(status.name, component) - heard,
+                "told it is over": self.heard("RESOLVED", component) - over,
+            }
 
-        async def agree_that_it_is_over() -> bool:
-            return (
-                self.status(component) is Status.HEALTHY
-                and not await self.is_open(component)
-                and self.told("alert.resolved", component) == resolved + 1
-                and self.heard("RESOLVED", component) == over + 1
-            )
-
-        await within(agree)
+        bad = {"health": status.name, "open": True, "raised": 1, "resolved": 0, "told": 1, "told it is over": 0}
+        await within(facts, bad)
         yield
-        await within(agree_that_it_is_over)
+        await within(facts, bad | {"health": "HEALTHY", "open": False, "resolved": 1, "told it is over": 1})
 
 
-async def within(condition: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(SECONDS):
-        while not await condition():
-            await asyncio.sleep(0.05)
+async def within(facts: Callable[[], Awaitable[dict[str, object]]], wanted: dict[str, object]) -> None:
+    """Wait until the facts are those that are wanted."""
+    deadline = time.monotonic() + SECONDS
+    while (found := await facts()) != wanted:
+        assert time.monotonic() < deadline, found
+        await asyncio.sleep(0.05)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -174,7 +171,8 @@ async def service() -> AsyncIterator[Service]:
         client = await stack.enter_async_context(connect(address))
         [(observing, analyses)] = made
         running = Service(folder, client, observing, analyses, hook, logs, nvml, ahead)
-        await analyse(running)
+        assert await analyse(running) == "SUCCEEDED"
+        await observing.watching.look()  # the model has been asked for since the last one
         yield running
 
 
@@ -337,9 +335,9 @@ async def test_the_fork_server_is_stopped(service: Service) -> None:
 
 
 async def test_the_queue_is_full(service: Service) -> None:
-    made = [(await service.analyses.create(spec(UPLOAD)))[0].id for _ in range(3)]
+    made = [(await service.analyses.create(spec(UPLOAD, analyzers=("labels",))))[0].id for _ in range(3)]
     with pytest.raises(QueueFull):
-        await service.analyses.create(spec(UPLOAD))
+        await service.analyses.create(spec(UPLOAD, analyzers=("labels",)))
     async with service.expecting("queue", Status.CRITICAL):
         for name in made:
             await service.analyses.cancel(name)

@@ -1,14 +1,18 @@
-"""A collector of traces: takes OTLP over gRPC, and keeps every span."""
+"""A collector of traces: takes OTLP over HTTP, as protobuf or JSON, and keeps every span."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import base64
+import json
+import threading
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
-import grpc
-from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
+from google.protobuf import json_format
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1 import trace_pb2
 
 
@@ -28,20 +32,18 @@ class Span:
 
 
 @dataclass
-class Collector(trace_service_pb2_grpc.TraceServiceServicer):
+class Collector:
     """``endpoint`` is its address; ``spans`` are those that have arrived."""
 
     endpoint: str = ""
     spans: list[Span] = field(default_factory=list)
 
-    def Export(  # noqa: N802
-        self, request: trace_service_pb2.ExportTraceServiceRequest, _: grpc.ServicerContext
-    ) -> trace_service_pb2.ExportTraceServiceResponse:
+    def take(self, request: ExportTraceServiceRequest) -> None:
+        """Keep what came."""
         for resource in request.resource_spans:
             service = str(_values(resource.resource.attributes).get("service.name", ""))
             for scope in resource.scope_spans:
                 self.spans += [_span(each, service) for each in scope.spans]
-        return trace_service_pb2.ExportTraceServiceResponse()
 
     def named(self, name: str) -> list[Span]:
         """The spans of a name."""
@@ -61,14 +63,47 @@ class Collector(trace_service_pb2_grpc.TraceServiceServicer):
 def running_collector() -> Iterator[Collector]:
     """A collector at a port of this machine."""
     collector = Collector()
-    server = grpc.server(ThreadPoolExecutor(2))
-    trace_service_pb2_grpc.add_TraceServiceServicer_to_server(collector, server)
-    collector.endpoint = f"http://127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
-    server.start()
-    try:
-        yield collector
-    finally:
-        server.stop(1).wait()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            assert self.path == "/v1/traces"
+            collector.take(_parsed(self.headers["content-type"], self.rfile.read(int(self.headers["content-length"]))))
+            self.send_response(200)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        collector.endpoint = f"http://127.0.0.1:{server.server_port}"
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield collector
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def _parsed(content_type: str, body: bytes) -> ExportTraceServiceRequest:
+    if content_type.startswith("application/x-protobuf"):
+        return ExportTraceServiceRequest.FromString(body)
+    # OTLP's JSON is protobuf's, but for ids in hexadecimal.
+    told = json.loads(body)
+    for resource in told["resourceSpans"]:
+        for scope in resource["scopeSpans"]:
+            for span in scope["spans"]:
+                for name in ("traceId", "spanId", "parentSpanId"):
+                    if span.get(name):
+                        span[name] = _base64(span[name])
+                for link in span.get("links", ()):
+                    link["traceId"], link["spanId"] = _base64(link["traceId"]), _base64(link["spanId"])
+    return json_format.ParseDict(told, ExportTraceServiceRequest(), ignore_unknown_fields=True)
+
+
+def _base64(digits: str) -> str:
+    return base64.b64encode(bytes.fromhex(digits)).decode()
 
 
 def _span(span: trace_pb2.Span, service: str) -> Span:
@@ -85,5 +120,6 @@ def _span(span: trace_pb2.Span, service: str) -> Span:
     )
 
 
-def _values(attributes: Sequence[object]) -> dict[str, object]:
-    return {each.key: getattr(each.value, each.value.WhichOneof("value")) for each in attributes}  # type: ignore[attr-defined]
+def _values(attributes: Iterable[Any]) -> dict[str, object]:
+    found: Mapping[str, Any] = {each.key: each.value for each in attributes}
+    return {name: getattr(value, value.WhichOneof("value") or "string_value") for name, value in found.items()}

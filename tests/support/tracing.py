@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestrator.tracing import Kind
 
-THEIRS = f"00-{'12' * 16}-{'34' * 8}-01"
+THEIRS = f"00-{'ab' * 16}-{'cd' * 8}-01"
 
 
 @dataclass

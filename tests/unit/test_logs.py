@@ -59,7 +59,7 @@ def test_a_line_has_its_fields(lines: Lines) -> None:
         "event": "analysis.ended",
         "analysis_id": "a1",
         "request_id": "r1",
-        "trace_id": "12" * 16,
+        "trace_id": "ab" * 16,
         "duration_ms": 12,
     }
 

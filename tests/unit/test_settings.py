@@ -40,6 +40,7 @@ def test_limits_that_are_given_half_keep_their_other_half(monkeypatch: pytest.Mo
     assert limits.disk.limits() == Limits(0.7, 0.9)
     assert limits.memory.limits() == Limits(0.85, 0.95)
     assert limits.failures_least == 5
+    monkeypatch.delenv("REELSIFT_LIMITS__DISK__WARNING")
     assert Settings(limits={"disk": {"critical": 0.99}}).limits.disk.limits() == Limits(0.8, 0.99)  # type: ignore[arg-type]
 
 

@@ -20,7 +20,7 @@ def wall_against_boot() -> float:
 
 def kept() -> bool:
     """Whether a time server, or a host, keeps the clock."""
-    return ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(_TIMEX_BYTES)) != _TIME_ERROR
+    return bool(ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(_TIMEX_BYTES)) != _TIME_ERROR)
 
 
 class Clock:

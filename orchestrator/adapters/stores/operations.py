@@ -44,7 +44,7 @@ class SqlOperations:
 
     async def keep(self, alerts: Sequence[Alert]) -> None:
         """See the port."""
-        await self._database.write(lambda sql: write_alerts(sql, alerts), at="store.keep_alerts")
+        await self._database.write(lambda sql: write_alerts(sql, alerts))
 
     async def alerts(self, query: AlertFilter, limit: int) -> Sequence[Alert]:
         """See the port."""
@@ -60,15 +60,15 @@ class SqlOperations:
 
     async def silence(self, silence: Silence) -> None:
         """See the port."""
-        await self._database.write(lambda sql: write_silence(sql, silence), at="store.silence")
+        await self._database.write(lambda sql: write_silence(sql, silence))
 
     async def end_silence(self, silence_id: str, now: datetime) -> None:
         """See the port."""
-        await self._database.write(lambda sql: end_silence(sql, silence_id, now), at="store.end_silence")
+        await self._database.write(lambda sql: end_silence(sql, silence_id, now))
 
     async def add(self, sample: Sample) -> None:
         """See the port. Values keep six digits."""
-        await self._database.write(lambda sql: write_sample(sql, sample), at="store.add_sample")
+        await self._database.write(lambda sql: write_sample(sql, sample))
 
     async def samples(self, since: datetime, until: datetime, points: int, server: str = "") -> Sequence[Sample]:
         """See the port."""
@@ -76,11 +76,11 @@ class SqlOperations:
 
     async def prune(self, before: datetime) -> None:
         """See the port."""
-        await self._database.write(lambda sql: prune(sql, before), at="store.prune")
+        await self._database.write(lambda sql: prune(sql, before))
 
     async def bury(self, unheard_since: datetime, now: datetime) -> None:
         """See the port."""
-        await self._database.write(lambda sql: bury(sql, unheard_since, now), at="store.bury")
+        await self._database.write(lambda sql: bury(sql, unheard_since, now))
 
 
 def _touch(connection: Connection) -> None:
@@ -131,7 +131,9 @@ def write_alerts(connection: Connection, found: Sequence[Alert]) -> None:
             "silenced_by": alert.silenced_by,
             "notified": alert.notified,
         }
-        connection.execute(INSERT[connection.dialect.name](alerts).values(row).on_conflict_do_update(["id"], set_=row))
+        connection.execute(
+            INSERT[connection.dialect.name](alerts).values(row).on_conflict_do_update(index_elements=["id"], set_=row)
+        )
 
 
 def read_alerts(connection: Connection, query: AlertFilter, limit: int) -> list[Alert]:

@@ -75,7 +75,7 @@ def note_outcome(
     now: datetime,
     spent: Spent,
 ) -> None:
-    """Put down what became of the analysis of ``row``."""
+    """Put down what became of the analysis of ``row``; what an earlier one of this id left gives way."""
     done = event if isinstance(event, Finished) else None
     frames = asdict(done.ledger) if done else {}
     given = spent.frames.values()
@@ -95,6 +95,7 @@ def note_outcome(
         "frames": encode_json(frames),
         "seconds": encode_json({name: round(seconds, 6) for name, seconds in spent.stages.items()}),
     }
+    connection.execute(delete(outcomes).where(_o.analysis_id == row["id"]))
     connection.execute(insert(outcomes).values(values))
 
 

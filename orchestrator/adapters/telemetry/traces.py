@@ -1,4 +1,4 @@
-"""Spans as OpenTelemetry's, sent by OTLP over gRPC: the only home of that library, imported when there is an endpoint."""
+"""Spans as OpenTelemetry's, sent by OTLP over HTTP: the only home of that library, imported when there is an endpoint."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, StatusCode, TraceFlags
 
 from orchestrator import __version__, tracing
-from orchestrator.tracing import Attribute, Kind
+from orchestrator.tracing import Attribute, Kind, spans_url
 
 _EXPORT_SECONDS = 5.0  # for a batch
 _END_SECONDS = 5.0  # for what is not sent yet
@@ -27,7 +27,7 @@ _KINDS = {Kind.INTERNAL: SpanKind.INTERNAL, Kind.SERVER: SpanKind.SERVER, Kind.C
 @asynccontextmanager
 async def traced(endpoint: str, share: float, server: str = "") -> AsyncIterator[None]:
     """Trace ``share`` (0..1) of what begins here, and whatever else is a part of a trace that its beginner keeps, to the collector at
-    ``endpoint`` (``http://HOST:PORT`` or ``https://...``). What is not sent yet in the end is, unless the collector is away."""
+    ``endpoint`` (``http://HOST:PORT``, or https). What is not sent yet in the end is, unless the collector is away."""
     resource = Resource.create(
         {
             "service.name": "reelsift",
@@ -36,7 +36,7 @@ async def traced(endpoint: str, share: float, server: str = "") -> AsyncIterator
         }
     )
     provider = TracerProvider(resource=resource, sampler=ParentBased(TraceIdRatioBased(share)), shutdown_on_exit=False)
-    exporter = OTLPSpanExporter(endpoint=endpoint, insecure=endpoint.startswith("http://"), timeout=_EXPORT_SECONDS)
+    exporter = OTLPSpanExporter(endpoint=spans_url(endpoint), timeout=_EXPORT_SECONDS)
     provider.add_span_processor(BatchSpanProcessor(exporter))
     try:
         with tracing.installed(_Tracer(provider.get_tracer("reelsift"))):
@@ -45,7 +45,7 @@ async def traced(endpoint: str, share: float, server: str = "") -> AsyncIterator
         ending = asyncio.ensure_future(asyncio.to_thread(provider.shutdown))
         await asyncio.wait({ending}, timeout=_END_SECONDS)
         if not ending.done():
-            exporter.shutdown()  # what is not sent by now is lost
+            exporter.shutdown()  # type: ignore[no-untyped-call]  # what is not sent by now is lost
         await ending
 
 

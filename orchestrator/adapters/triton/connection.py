@@ -92,8 +92,8 @@ class Connection:
         with _typed():
             await self._stub.ServerLive(service_pb2.ServerLiveRequest(), timeout=timeout_s, wait_for_ready=True)
 
-    async def version(self) -> str:
-        """Of the server."""
+    async def release(self) -> str:
+        """The server's version."""
         with _typed():
             answer = await self._stub.ServerMetadata(service_pb2.ServerMetadataRequest(), timeout=_CONTROL_TIMEOUT_S)
         return str(answer.version)

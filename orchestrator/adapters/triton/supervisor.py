@@ -15,6 +15,7 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
+from contextvars import Context
 from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
@@ -300,13 +301,12 @@ class Supervisor:
 
     async def _bring_up(self, connection: Connection) -> None:
         await connection.live(self._patience.start_s)
-        version = ""
         with suppress(grpc.RpcError):  # good to know, no more
-            version = self.release = await connection.version()
+            self.release = await connection.release()
         await self._host.prepare(connection)
         self._connection = connection
         self._starts += 1
-        self.telemetry.triton_started(version, again=self._starts > 1)
+        self.telemetry.triton_started(self.release, again=self._starts > 1)
         self._emit("triton.server_ready")
         if self._started is not None and not self._started.done():
             self._started.set_result(None)
@@ -451,7 +451,8 @@ class Supervisor:
         return connection.over.is_set()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
+        # In a context of its own: it outlives whoever asked for it, whose analysis and trace its lines and spans are not.
+        task = asyncio.create_task(work, context=Context())
         self._tasks.add(task)
         task.add_done_callback(self._finished)
 

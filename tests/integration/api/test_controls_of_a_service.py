@@ -22,6 +22,7 @@ from orchestrator.app import running_app
 from orchestrator.core.jobs import AnalysisState
 from orchestrator.errors import InvalidRequest
 from orchestrator.pipeline.control import Control
+from orchestrator.pipeline.telemetry import Telemetry
 from orchestrator.ports import Inference
 from orchestrator.reloading import Reloads
 from orchestrator.settings import Settings
@@ -34,7 +35,7 @@ SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.Health
 
 
 @asynccontextmanager
-async def in_process(settings: Settings, arena: Arena) -> AsyncIterator[Inference]:
+async def in_process(settings: Settings, arena: Arena, telemetry: Telemetry) -> AsyncIterator[Inference]:
     """The models in this process."""
     yield OrtInference(settings.model_repository)
 

@@ -135,8 +135,8 @@ def test_variables_are_settings(services: dict[str, Service]) -> None:
     variables = environment(stage(DOCKERFILE, orchestrator["build"]["target"])) | orchestrator["environment"]
     ours = {name: value for name, value in variables.items() if name.startswith("REELSIFT_")}
     assert all(is_setting(name) for name in ours), ours
-    named = {source["target"] for source in orchestrator["secrets"]}
-    assert all(is_setting(name.upper()) for name in named), named
+    named = {Path(source["target"]) for source in orchestrator["secrets"]}
+    assert all(str(path.parent) == "/run/secrets" and is_setting(path.name.upper()) for path in named), named
     drain = float(ours["REELSIFT_DRAIN_SECONDS"])
     assert _seconds(orchestrator["stop_grace_period"]) >= drain + ENDING_SECONDS
     settings = check_settings(tomllib.loads((OPS / "docker" / "reelsift.toml").read_text()))

@@ -15,7 +15,7 @@ from platformdirs import user_cache_path
 
 from orchestrator.settings import Settings
 from tests.support.deployment import OPS, ROOT, environment, instructions, stage, words
-from tests.support.systemd import can_run, running_systemd
+from tests.support.systemd import Systemd, can_run, running_systemd
 
 DOCKERFILE = OPS / "docker" / "Dockerfile"
 STAGES = ("cpu", "gpu")
@@ -109,21 +109,18 @@ StandardError=append:/run/said
         mount -t tmpfs tmpfs /srv && mkdir /srv/data /srv/models
         printf '%s' {shlex.quote(unit)} > /etc/systemd/system/container.service
         mount --bind {shlex.quote(str(Settings().model_repository))} /srv/models && mount -o remount,bind,ro /srv/models
+        echo reelsift:x:{user}:{group}::/srv/data:/usr/sbin/nologin >> /etc/passwd && echo reelsift:x:{group}: >> /etc/group
         chown {user}:{group} /srv/data
     """
     # The image's own folders below / cannot be made on this machine's: they lie below /srv here.
-    prepare = (
-        prepare.replace("=/data", "=/srv/data")
-        .replace("=/models", "=/srv/models")
-        .replace("/data /tmp", "/srv/data /tmp")
-    )
+    prepare = prepare.replace("=/data", "=/srv/data").replace("=/models", "=/srv/models")
     with running_systemd(prepare) as running:
-        running.control("start", "container.service")
+        running.control("start", "container.service", check=False)
         deadline = time.monotonic() + 60
         probe = ["/opt/python/bin/python", *check[1:]]
         while running.run(*probe, check=False).returncode:
             state = running.show("container.service", "ActiveState")["ActiveState"]
-            assert state == "active", running.files("/run/said").read_text()[-5000:]
+            assert state == "active", running.control("status", "container.service", check=False) + _said(running)
             assert time.monotonic() < deadline, "it never became healthy"
             time.sleep(0.3)
         written = running.run("find", "/srv/data", "-newer", "/run/prepared", "-type", "f").stdout.split()
@@ -136,3 +133,8 @@ StandardError=append:/run/said
             "Result": "success",
             "ExecMainStatus": "0",
         }
+
+
+def _said(running: Systemd) -> str:
+    file = running.files("/run/said")
+    return file.read_text()[-5000:] if file.exists() else ""

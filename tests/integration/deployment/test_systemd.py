@@ -35,7 +35,7 @@ StandardError=append:/run/said
 """
 
 
-def prepare(media: Path) -> str:
+def prepare() -> str:
     """What stands before `install.sh` in ops/deployment.md, without the downloads: they are in this user's cache."""
     triton = next(each for each in user_cache_path("reelsift").glob("triton-*") if each.is_dir())
     models = Settings().model_repository
@@ -43,7 +43,7 @@ def prepare(media: Path) -> str:
     return f"""
         mkdir -p /opt/reelsift && mount --bind {quoted(str(VENV))} /opt/reelsift
         mount -t tmpfs tmpfs /srv
-        mkdir /srv/media && cp {quoted(str(media))} /srv/media/film.mp4 && chmod 644 /srv/media/film.mp4
+        mkdir /srv/media
         mkdir -p /etc/systemd/system/reelsift.service.d /etc/systemd/system/reelsift-.service.d
         printf %s "$SHOWN" | tee /etc/systemd/system/reelsift.service.d/shown.conf > /etc/systemd/system/reelsift-.service.d/shown.conf
         mkdir -p /run/triton/{triton.name} && mount --bind -o ro {quoted(str(triton))} /run/triton/{triton.name}
@@ -64,7 +64,8 @@ INSTALL = f"""
 def systemd(composite: Film) -> Iterator[Systemd]:
     """One with our units, and the service at work."""
     os.environ["SHOWN"] = SHOWN
-    with running_systemd(prepare(composite.path)) as running:
+    with running_systemd(prepare()) as running:
+        running.files("/srv/media/film.mp4").write_bytes(composite.path.read_bytes())
         running.run("sh", "-eu", "-c", INSTALL)
         started = running.run("systemctl", "start", "reelsift.service", check=False)
         if started.returncode:
@@ -102,7 +103,7 @@ def test_it_analyses_in_its_cage(systemd: Systemd, composite: Film) -> None:
         ).splitlines()
     ]
     finished = events[-1]["finished"]
-    assert int(finished["frames"]["decoded"]) == composite.truth.frames, finished
+    assert int(finished["ledger"]["decodedFrames"]) == composite.truth.frames, finished
     assert sum("segment" in event for event in events) > 5
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -90,6 +91,13 @@ def test_the_exit_status_of_health(reelsift: Reelsift, operations: FakeOperation
     assert exits.fail(nobody.exception) == exits.FAILED
 
 
+def test_what_need_not_be_there_is_not_down(reelsift: Reelsift, operations: FakeOperations) -> None:
+    absent = replace(up("gpu", True, "none is used"), value=0.0)
+    operations.readings = [(absent, timedelta(1))]
+    (line,) = reelsift("health").stdout.splitlines()[3:]
+    assert line.split() == ["gpu", "healthy", "1", "d", "none", "is", "used"]
+
+
 def test_health_as_json(reelsift: Reelsift) -> None:
     result = reelsift("health --json --component 'disk/*'")
     found = json.loads(result.stdout)
@@ -118,6 +126,7 @@ def test_stats(reelsift: Reelsift, operations: FakeOperations) -> None:
     table = rows(result)
     assert "484 ended: 472 succeeded, 12 of them partial, 6 failed, 2 quarantined, 4 cancelled" in table["analyses"]
     assert "98.3 %" in table["success"]
+    assert table["frames"].split()[1:] == ["6,480,000", "decoded,", "960", "corrupt"]
     assert table["realtime"].split() == ["realtime", "factor", "0.18", "0.16", "0.35", "0.90"]
     assert "1 min 36 s" in table["elapsed"]
     assert table["MEDIA_UNREADABLE"].split()[1:4] == ["6", "75", "%"]

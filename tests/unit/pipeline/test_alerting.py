@@ -104,7 +104,7 @@ async def test_an_alert_is_logged_kept_and_told_and_so_is_its_end(bench: Bench) 
     lines = [(line["event"], line["log_level"]) for line in logs]
     assert lines == [("alert.raised", "warning"), ("alert.worsened", "error"), ("alert.resolved", "info")]
     assert {line["runbook"] for line in logs} == {"disk"}
-    assert {line["component"] for line in logs} == {"disk/data"}
+    assert {line["subject"] for line in logs} == {"disk/data"}
 
 
 async def test_news_that_were_not_delivered_are_tried_again(bench: Bench) -> None:
@@ -158,6 +158,7 @@ async def test_of_two_open_alerts_of_one_component_the_newer_one_stays(bench: Be
 async def test_a_component_that_nobody_speaks_of_any_more_is_well(bench: Bench) -> None:
     async with bench.run() as alerting:
         twice(alerting, bad("model/labels"))
+        await until(lambda: settled(bench))
         twice(alerting)
         await until(lambda: bench.ear.news == [("WARNING", False), ("WARNING", True)])
 

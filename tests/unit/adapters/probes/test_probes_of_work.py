@@ -203,7 +203,7 @@ async def test_a_database_is_asked_and_its_trouble_passed_on() -> None:
 
 async def test_an_artifact_store_is_written_and_read_and_left_as_it_was(tmp_path: Path) -> None:
     blobs = LocalBlobs(tmp_path / "blobs")
-    probe = Artifacts(blobs, QUICK)
+    probe = Artifacts(blobs, QUICK, "here")
     assert statuses(await read(probe)) == {"artifacts": "HEALTHY"}
     assert [info async for info in blobs.list()] == []
 
@@ -211,18 +211,18 @@ async def test_an_artifact_store_is_written_and_read_and_left_as_it_was(tmp_path
         async def get(self, key: str) -> bytes:
             return b"something else"
 
-    assert statuses(await read(Artifacts(Forgets(tmp_path / "blobs"), QUICK))) == {"artifacts": "CRITICAL"}
+    assert statuses(await read(Artifacts(Forgets(tmp_path / "blobs"), QUICK, "here"))) == {"artifacts": "CRITICAL"}
 
     class Loses(LocalBlobs):
         async def get(self, key: str) -> bytes:
             raise NotFound("no blob")
 
     with pytest.raises(NotFound):
-        await Artifacts(Loses(tmp_path / "blobs"), QUICK).look()
+        await Artifacts(Loses(tmp_path / "blobs"), QUICK, "here").look()
     assert [info async for info in blobs.list()] == []
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OSError):
-        await Artifacts(LocalBlobs(tmp_path / "file"), QUICK).look()
+        await Artifacts(LocalBlobs(tmp_path / "file"), QUICK, "here").look()
 
 
 # --- work ---

@@ -11,7 +11,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, MetaData, insert, select, text
+from sqlalchemy import Connection, text
 
 from orchestrator.adapters.stores import migrate
 from orchestrator.adapters.stores.database import Database
@@ -22,6 +22,7 @@ from orchestrator.adapters.stores.sqlite import open_sqlite
 from orchestrator.adapters.stores.statistics import SqlStatistics
 from orchestrator.core.jobs import AnalysisState
 from orchestrator.errors import SetupError
+from tests.support.older import copy_known
 from tests.support.postgres import Postgres
 from tests.support.store_values import FINISHED, checkpoint, ended, running, segment
 
@@ -109,19 +110,6 @@ async def test_what_a_released_version_stored_is_read_after_the_upgrade(
     )
     assert await store.commit_segment(lease, segment(2), checkpoint(2)) == 4
     assert await store.end(lease, FINISHED, AnalysisState.SUCCEEDED) == 5
-
-
-def copy_known(source: Database, target: Database) -> None:
-    """Put into ``target``, which an older version made, what that version would have stored of ``source``."""
-    known = MetaData()
-    target.write_now(lambda sql: known.reflect(sql))
-    with source.reading.begin() as reading, target.writing.begin() as writing:
-        for table in known.sorted_tables:
-            if table.name == "alembic_version" or table.name.startswith("search_"):
-                continue
-            rows = [dict(row) for row in reading.execute(select(*table.c)).mappings()]
-            if rows:
-                writing.execute(insert(table), rows)
 
 
 def test_an_upgrade_that_fails_leaves_nothing_behind(empty: Database, monkeypatch: pytest.MonkeyPatch) -> None:

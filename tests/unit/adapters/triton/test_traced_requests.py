@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -11,6 +12,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+import structlog
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from orchestrator import tracing
@@ -113,3 +115,20 @@ async def test_what_is_not_answered_is_counted_too(bench: Bench, code: grpc.Stat
         await bench.ask()
     assert notes.spans[0].failure
     assert bench.heard.outcomes == {("labels", outcome): 1}
+
+
+async def test_what_the_supervisor_does_is_no_analysis_own(bench: Bench) -> None:
+    """A model that is loaded for one analysis lives on, and what befalls it later has nothing to do with that analysis."""
+    seen: list[tuple[object, str]] = []
+
+    async def work() -> None:
+        seen.append((structlog.contextvars.get_contextvars(), tracing.traceparent()))
+
+    with (
+        structlog.contextvars.bound_contextvars(analysis_id="one"),
+        tracing.installed(Notes()),
+        tracing.span("attempt"),
+    ):
+        bench.supervisor._spawn(work())
+        await asyncio.gather(*bench.supervisor._tasks)
+    assert seen == [({}, "")]

@@ -25,8 +25,8 @@ from orchestrator.api.client import AnalysisOptions, ClientError, ReelsiftClient
 from tests.acceptance.answers import Answer, collect
 from tests.acceptance.server import Server, wait_until
 from tests.conftest import Film
-from tests.faults.upgrades import two_versions
 from tests.support.collector import Collector, Span, running_collector
+from tests.support.further import two_versions
 
 pytestmark = pytest.mark.timeout(300)
 BY = {"who": "the tests", "why": "to see"}
@@ -64,7 +64,7 @@ async def seen(composite: Film) -> AsyncIterator[Seen]:
     async with AsyncExitStack() as stack:
         collector = stack.enter_context(running_collector())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="telemetry-")))
-        repository = await asyncio.to_thread(two_versions, folder)
+        repository = await asyncio.to_thread(two_versions, folder, "labels")
         settings = {
             "REELSIFT_MODEL_REPOSITORY": str(repository),
             "REELSIFT_TRACE_ENDPOINT": collector.endpoint,

@@ -257,6 +257,7 @@ async def test_all_is_well_at_first(service: Service) -> None:
         "failures",
         "frames",
         "sessions",
+        "latency",
         "disk/data",
         "disk/uploads",
         "memory",

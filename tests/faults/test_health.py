@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ from orchestrator.core.health import Status
 from orchestrator.core.jobs import SourceKind, SourceRef
 from orchestrator.errors import QueueFull, ReelsiftError
 from orchestrator.pipeline.observing import Observing
+from orchestrator.pipeline.operation_ports import Observable
 from orchestrator.pipeline.service import AnalysisService
 from orchestrator.reloading import Reloads
 from orchestrator.settings import Settings
@@ -67,7 +68,13 @@ class Service:
     hook: Hook
     logs: Sequence[MutableMapping[str, Any]]
     nvml: FakeNvml
-    ahead: list[float] = field(default_factory=lambda: [0.0])  # the wall clock, against the one since boot
+    ahead: list[float]  # the wall clock, against the one since boot
+    inference: Observable
+
+    def answering(self, model: str) -> list[psutil.Process]:
+        """The processes of a model that is ready. One that is killed while Triton loads it may keep Triton from loading it for minutes."""
+        standing = self.inference.standings().get(model)
+        return processes("triton_python_backend_stub", model) if standing and standing.ready else []
 
     def status(self, component: str) -> Status:
         """What health says."""
@@ -147,14 +154,15 @@ async def one_service() -> AsyncIterator[Service]:
         patch.setattr(watch, "Decoders", partial(watch.Decoders, seconds=4.0))
         patch.setattr(clock_module, "REMEMBERED_SECONDS", 4.0)
         patch.setattr(triton_module, "AGAIN_SECONDS", 2.0)
-        made: list[tuple[Observing, AnalysisService]] = []
+        made: list[tuple[Observing, AnalysisService, Observable]] = []
 
         @asynccontextmanager
         async def watched(
             settings: Settings, world: watch.World, reloads: Reloads, **more: Any
         ) -> AsyncIterator[Observing]:
             async with watch.watched(settings, world, reloads, **more) as observing:
-                made.append((observing, world.service))
+                assert isinstance(world.inference, Observable)
+                made.append((observing, world.service, world.inference))
                 yield observing
 
         patch.setattr(app, "watched", watched)
@@ -185,8 +193,8 @@ async def one_service() -> AsyncIterator[Service]:
         )
         address = await stack.enter_async_context(running_app(settings))
         client = await stack.enter_async_context(connect(address))
-        [(observing, analyses)] = made
-        running = Service(folder, client, observing, analyses, hook, logs, nvml, ahead)
+        [(observing, analyses, inference)] = made
+        running = Service(folder, client, observing, analyses, hook, logs, nvml, ahead, inference)
         assert await analyse(running) == "SUCCEEDED"
         await observing.watching.look()  # the model has been asked for since the last one
         yield running
@@ -288,7 +296,7 @@ async def test_triton_is_killed_again_and_again(service: Service) -> None:
 
 async def test_the_processes_of_a_model_are_killed_again_and_again(service: Service) -> None:
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(again_and_again(lambda: processes("triton_python_backend_stub", "labels")))
+        await stack.enter_async_context(again_and_again(lambda: service.answering("labels")))
         async with service.expecting("model/labels", Status.CRITICAL):
             await stack.aclose()
 

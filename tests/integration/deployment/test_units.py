@@ -74,6 +74,16 @@ def test_systemd_understands_every_line(analyze: Tool, laid_out: Path, unit: Pat
     assert not ours, done.stderr
 
 
+def test_systemd_understands_the_drop_in_for_a_gpu(analyze: Tool, laid_out: Path) -> None:
+    folder = laid_out / "etc/systemd/system/reelsift.service.d"
+    folder.mkdir()
+    (folder / "gpu.conf").write_text((SYSTEMD / "gpu.conf").read_text())
+    done = analyze.run("verify", f"--root={laid_out}", "reelsift.service", check=False)
+    assert "gpu.conf" not in done.stderr, done.stderr
+    shown = analyze.run("security", "--offline=true", f"--root={laid_out}", "--no-pager", "reelsift.service").stdout
+    assert re.search(r"✗ PrivateDevices=", shown), "it was not read"
+
+
 @pytest.mark.parametrize("unit", [each for each in SERVICES if each.name not in UNCAGED], ids=lambda unit: unit.name)
 def test_how_much_a_service_could_do(analyze: Tool, laid_out: Path, unit: Path) -> None:
     done = analyze.run("security", "--offline=true", f"--root={laid_out}", "--json=short", unit.name)

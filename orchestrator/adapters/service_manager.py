@@ -65,4 +65,4 @@ class ServiceManager:
             try:
                 channel.sendto("\n".join(lines).encode(), address)
             except OSError as error:
-                log.warning("service_manager.unreachable", said=lines[0], error=type(error).__name__)
+                log.warning("manager.unreachable", said=lines[0], error=type(error).__name__)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -17,7 +18,10 @@ from orchestrator.cli import operators, tables
 from orchestrator.cli.servers import DEFAULT, ServerOption
 from orchestrator.cli.stats import ProfileOption
 from orchestrator.core import capacity as core
+from orchestrator.core.statistics import Sample
 from orchestrator.errors import FailedPrecondition
+
+POINTS = 1000  # samples of a server in one answer: of a longer time, each is the mean of several
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,7 @@ def capacity(
 
 async def measured(operations: OperationsClient, hours: float, profile: str = "") -> Found:
     """The rates of the last ``hours``, as far as samples go back. Raises ``FailedPrecondition`` where there are none."""
-    samples = [sample_of(each) for each in await operations.samples(hours)]
+    samples = await _samples(operations, hours)
     hours = min(hours, core.span(samples)) or hours
     everything = stats_of(await operations.stats(hours))
     try:
@@ -81,6 +85,17 @@ async def measured(operations: OperationsClient, hours: float, profile: str = ""
             raise FailedPrecondition(f"nothing was analysed with the profile {profile} in that time")
         rates = rates.scaled(chosen.mean / everything.realtime_factor.mean)
     return Found(hours, rates)
+
+
+async def _samples(operations: OperationsClient, hours: float) -> list[Sample]:
+    """Those of the last ``hours``; of a service that is younger, as close to each other as they are kept."""
+    found = [sample_of(each) for each in await operations.samples(hours)]
+    if not found:
+        return found
+    age = (datetime.now(UTC) - min(sample.time for sample in found)).total_seconds() / 3600
+    if not 0 < age < hours / 2:
+        return found
+    return [sample_of(each) for each in await operations.samples(age + hours / POINTS)]
 
 
 def _facts(told: str, load: core.Load, found: Found, plan: core.Plan, used: float) -> Iterator[tuple[str, str]]:

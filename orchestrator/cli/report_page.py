@@ -245,7 +245,7 @@ def _headroom(past: Past) -> tuple[capacity.Plan, capacity.Rates] | None:
     recent = [sample for sample in past.samples if sample.time > slots.begin]
     try:
         rates = capacity.rates(past.now.whole, recent)
-        seen = min(slots.whole, capacity.span(recent)) * 3600
+        seen = (min(slots.whole, capacity.span(recent)) or slots.whole) * 3600
         return capacity.plan(capacity.Load(rates.media_seconds / seen, live=False), rates), rates
     except ValueError:
         return None

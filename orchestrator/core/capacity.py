@@ -135,8 +135,10 @@ def rates(stats: Stats, samples: Sequence[Sample]) -> Rates:
         for name, prefix in (("cpu", "cpu_ratio"), ("gpu", "gpu_ratio/"), ("nvdec", "nvdec_ratio/"))
         if (cost := _cost(by_server.values(), prefix, stats.media_seconds)) is not None
     }
-    if "cpu" not in costs:
-        raise ValueError("no server has told its CPU in that time; one tells it every history_seconds")
+    if "cpu" not in costs or not costs["cpu"].seconds:
+        raise ValueError(
+            "too few samples of the CPU at work were taken in that time; there is one every history_seconds"
+        )
     worked = sum(work(stats.stages).values())
     frames = sum(stats.frames.get(name, 0) for name in ("decoded", "corrupt", "skipped"))
     return Rates(
@@ -214,7 +216,7 @@ def _cost(servers: Iterable[Sequence[Sample]], prefix: str, media_seconds: float
     for samples in servers:
         known = [(_share(each, prefix), each.values.get("running", 0.0)) for each in samples]
         shares = [(share, running) for share, running in known if share is not None]
-        if not shares:
+        if not shares or not _gap(samples):
             continue
         told = True
         resting = [share for share, running in shares if not running]

@@ -26,6 +26,11 @@ from tests.support.pages import Command, Page
 MODEL = "labels"
 START, RESTART = "systemctl start reelsift", "systemctl restart reelsift"
 SECONDS = 120.0  # for one command
+CALM = {  # whatever the machine is like on which tests run, it is well
+    f"REELSIFT_LIMITS__{name}__{level}": str(value)
+    for name in ("DISK", "MEMORY", "CPU", "DATABASE", "ARTIFACTS", "LATENCY")
+    for level, value in (("WARNING", 90), ("CRITICAL", 99))
+}
 LOG_TAIL = 3000
 SLOW_BYTES = "20000"  # a second: such an upload is at work for as long as a command needs
 
@@ -48,6 +53,8 @@ class Stage:
                 "REELSIFT_MODEL_REPOSITORY": str(self._repository),
                 "REELSIFT_HTTP_LISTEN": "127.0.0.1:0",
                 "XDG_STATE_HOME": str(self._states),
+                "REELSIFT_HISTORY_SECONDS": "1",  # what capacity is planned by is soon there
+                **CALM,
             }
         )
 

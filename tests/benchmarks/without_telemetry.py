@@ -28,7 +28,7 @@ class Deaf(Telemetry):
 
 def mute(level: str, **_: object) -> None:
     """Log nothing at all, as cheaply as can be."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL + 1))
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     logging.disable(logging.CRITICAL)
 
 

@@ -71,8 +71,9 @@ def events() -> frozenset[str]:
     """Every event that is logged."""
     found = set[str]()
     for tree in _trees():
+        tellers = {"_emit", *_tellers(tree)}
         for call in ast.walk(tree):
-            if isinstance(call, ast.Call) and call.args and (_logs(call) or _is_named(call, "_emit")):
+            if isinstance(call, ast.Call) and call.args and (_logs(call.func) or _is_named(call, *tellers)):
                 found |= set(_constants(call.args[0]))
                 if isinstance(call.args[0], ast.Name):
                     found |= set(_assigned(tree, call.args[0].id))
@@ -80,14 +81,25 @@ def events() -> frozenset[str]:
 
 
 def _assigned(tree: ast.Module, name: str) -> Iterator[str]:
-    """The texts that a variable may hold."""
+    """The texts that a variable may hold, or that a function is given which has a parameter of that name and logs it."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Assign) and any(isinstance(to, ast.Name) and to.id == name for to in node.targets):
             yield from _constants(node.value)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and any(arg.arg == name for arg in node.args.args):
+            for call in ast.walk(tree):
+                if isinstance(call, ast.Call) and _is_named(call, node.name):
+                    yield from (text for argument in call.args for text in _constants(argument))
 
 
-def _logs(call: ast.Call) -> bool:
-    return any(isinstance(node, ast.Attribute) and node.attr in _LEVELS for node in ast.walk(call.func))
+def _tellers(tree: ast.Module) -> Iterator[str]:
+    """Variables that hold a method of a log."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and _logs(node.value) and not isinstance(node.value, ast.Call):
+            yield from (to.id for to in node.targets if isinstance(to, ast.Name))
+
+
+def _logs(node: ast.AST) -> bool:
+    return any(isinstance(each, ast.Attribute) and each.attr in _LEVELS for each in ast.walk(node))
 
 
 def _is_named(call: ast.Call, *names: str) -> bool:

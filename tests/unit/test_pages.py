@@ -12,6 +12,7 @@ import typer
 import yaml
 
 from orchestrator.cli.main import app
+from orchestrator.cli.operators import ListsByDefault
 from orchestrator.core.health import KINDS
 from tests.support import names
 from tests.support.pages import ROOT, Command, Page, read, runbooks
@@ -158,7 +159,7 @@ def test_each_event_exists(page: Page) -> None:
 @each_page
 def test_each_route_exists(page: Page) -> None:
     named = re.findall(
-        r"/api/v1/[\w/:{}-]+|/api/v1:\w+|(?<![\w.])/(?:healthz|readyz|metrics)\b(?!\.md)[\w/]*", page.text
+        r"/api/v1/[\w/:{}-]+(?:\.json)?|/api/v1:\w+|(?<![\w.])/(?:healthz|readyz|metrics)\b(?!\.md)[\w/]*", page.text
     )
     asked = {re.sub(r"\b(ID|NAME)\b", "{}", path) for path in named}
     assert asked <= names.routes() | {"/api/v1/openapi.json"}
@@ -229,7 +230,11 @@ def test_each_command_that_is_mentioned_exists(page: Page) -> None:
 def _subcommand(words: list[str]) -> tuple[Any, list[str]]:
     """The command that ``words`` name, and its own words; a group that has a command of its own for none is one."""
     command, rest = typer.main.get_command(app), list(words)
-    while (commands := getattr(command, "commands", None)) and rest and not rest[0].startswith("-"):
+    while (commands := getattr(command, "commands", None)) and rest:
+        if isinstance(command, ListsByDefault) and rest[0].startswith("-"):
+            rest.insert(0, "list")
+        if rest[0].startswith("-"):
+            break
         assert rest[0] in commands, f"there is no command {rest[0]}"
         command = commands[rest.pop(0)]
     return command, rest

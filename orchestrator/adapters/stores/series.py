@@ -26,7 +26,7 @@ _TIME = "%Y%m%dT%H%M%SZ"  # sorts by itself
 _LOCK = ".lock"
 _DAMAGED = f"{NAME}.damaged"
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -171,18 +171,8 @@ def test_mounts_are_there(services: dict[str, Service]) -> None:
             if mount["type"] != "bind" or mount["source"] == "/var/run/docker.sock":
                 continue
             source = Path(mount["source"])
-            assert source.exists() or _of_another_part(source), (name, source)
+            assert source.exists(), (name, source)
             assert mount.get("read_only"), (name, source)
-
-
-def _of_another_part(source: Path) -> bool:
-    """Whether the page that describes monitoring is not there: then its files are not, either."""
-    watching = {"prometheus", "alertmanager", "grafana", "loki"}
-    return (
-        source.is_relative_to(OPS)
-        and source.relative_to(OPS).parts[0] in watching
-        and not (OPS / "monitoring.md").exists()
-    )
 
 
 def test_the_service_understands_its_command(services: dict[str, Service]) -> None:

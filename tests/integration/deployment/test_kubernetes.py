@@ -105,8 +105,11 @@ def test_ports_and_probes_are_the_codes(manifests: dict[tuple[str, str], Manifes
         assert request["port"] in ports
     assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
     assert container["livenessProbe"]["httpGet"]["path"] == "/healthz"  # a database that is away is no reason to kill
-    (endpoint,) = manifests["PodMonitor", "orchestrator"]["spec"]["podMetricsEndpoints"]
-    assert endpoint["port"] in ports
+    scraped = manifests["PodMonitor", "orchestrator"]["spec"]["podMetricsEndpoints"]
+    assert all(endpoint["port"] in ports and endpoint["path"] in PROBES for endpoint in scraped)
+    configs = yaml.safe_load((OPS / "prometheus" / "dns.yml").read_text())["scrape_configs"]
+    elsewhere = {each.get("metrics_path", "/metrics") for each in configs if "orchestrator" in str(each)}
+    assert {endpoint["path"] for endpoint in scraped} == elsewhere  # as Compose's Prometheus does
 
 
 def test_it_may_drain(manifests: dict[tuple[str, str], Manifest]) -> None:

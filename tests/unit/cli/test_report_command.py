@@ -145,6 +145,19 @@ def test_capacity_says_what_it_rests_on(reelsift: Reelsift, operations: FakeOper
     assert "(assumed" in reelsift("capacity", "--load", "500 hours/day").stdout
 
 
+def test_capacity_of_a_young_service_looks_closer(reelsift: Reelsift, operations: FakeOperations) -> None:
+    """Of a week's answer its hour is one point: the mean of all."""
+    whole, asked, operations.sample_hours = operations.samples, [], 1.0
+
+    async def thinned(hours: float, server: str = "") -> list[Sample]:
+        asked.append(hours)
+        return list(await whole(hours, server))[:: 60 if hours > 24 else 1]
+
+    operations.samples = thinned  # type: ignore[method-assign, assignment]
+    assert reelsift("capacity", "--load", "5 streams").exit_code == 0
+    assert asked == [168, pytest.approx(1.168, abs=0.05)]
+
+
 def test_capacity_without_a_rate(reelsift: Reelsift, operations: FakeOperations) -> None:
     assert reelsift("capacity", "--load", "much").exit_code == exits.USAGE
     assert isinstance(reelsift("capacity", "--load", "5 streams", "--profile", "x").exception, FailedPrecondition)

@@ -57,8 +57,9 @@ def test_nothing_measured_is_no_rate() -> None:
         rates(Stats(24), samples(1, cpu_ratio=0.1))
     with pytest.raises(ValueError, match="CPU"):
         rates(STATS, samples(1, memory_bytes=1))
-    with pytest.raises(ValueError, match="CPU"):
-        rates(STATS, [])
+    for few in ([], samples(1, every=3600, cpu_ratio=0.5, running=1), samples(1, cpu_ratio=0.5, running=0)):
+        with pytest.raises(ValueError, match="CPU"):
+            rates(STATS, few)
 
 
 def test_the_peak_is_the_busiest_hour_once_a_day_was_seen() -> None:

@@ -38,13 +38,14 @@ class TritonPage:
 @dataclass
 class Stand:
     """``a`` serves Triton's page, too; ``b`` has what ``a`` cannot have at the same time. ``broken``: everything is, but Triton is there.
-    ``without_triton``: that is all, and what comes of it."""
+    ``without_triton``: that is all; ``consequences``: what comes of it."""
 
     a: Metrics = field(default_factory=Metrics)
     b: Metrics = field(default_factory=Metrics)
     triton: TritonPage = field(default_factory=TritonPage)
     broken: bool = True
     without_triton: bool = False
+    consequences: bool = False
 
     def __post_init__(self) -> None:
         self._began = Gauge("process_start_time_seconds", "-", registry=self.a.registry)
@@ -63,6 +64,7 @@ class Stand:
             self.triton.gpu_memory.labels("GPU-1").set(95)
         if self.without_triton:
             self.a.triton_up.set(0)
+        if self.consequences:
             self.a.model_ready.labels("labels", "1").set(0)
             self.a.requests.labels("http", "GET", "UNAVAILABLE").inc(5)
             self.a.request_seconds.labels("http", "GET").observe(8)

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tests.support.monitoring import prometheus_tool
-from tests.support.series import OPS, RULES, alerts
+from tests.support.series import OPS, RULES, alerts, groups
 
 FOLDER = OPS / "prometheus"
 CASES = sorted((FOLDER / "tests").glob("*.yml"))
@@ -36,6 +36,13 @@ def test_both_configurations_differ_in_discovery_alone() -> None:
 @pytest.mark.parametrize("cases", CASES, ids=lambda path: path.stem)
 def test_alerts_fire_and_do_not(cases: Path) -> None:
     prometheus_tool("promtool").run("test", "rules", cases.name, cwd=cases.parent)
+
+
+@pytest.mark.parametrize("cases", CASES, ids=lambda path: path.stem)
+def test_cases_evaluate_every_group_in_its_turn(cases: Path) -> None:
+    """Else promtool takes them in any order, and alerts see this value or the one before."""
+    order = yaml.safe_load(cases.read_text(encoding="utf-8"))["group_eval_order"]
+    assert order == [group["name"] for group in groups()]
 
 
 def test_every_alert_has_a_case_that_fires_and_one_that_does_not() -> None:

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import BinaryIO
 
-BACK = 10  # niceness while it is loaded
+BACK = 19  # niceness while it is loaded: behind decoders, which are nice too
 _CAP_SYS_NICE = 23  # capability(7)
 _LOWEST = 20  # getrlimit(2): niceness may be lowered to 20 - RLIMIT_NICE
 

@@ -40,8 +40,8 @@ class Patience:
     warm_s: float = 10.0
     timed: int = 12  # golden batches of each version
     repeated: int = 60  # of each instance: what leaks shows
-    repeated_s: float = 20.0
-    rest: float = 3.0  # after each request, times what it took: the stable version is to serve as before
+    repeated_s: float = 30.0
+    rest: float = 8.0  # after each request, times what it took: the stable version is to serve as before
 
 
 @dataclass

@@ -42,6 +42,7 @@ class Patience:
     repeated: int = 60  # of each instance: what leaks shows
     repeated_s: float = 30.0
     rest: float = 8.0  # after each request, times what it took: the stable version is to serve as before
+    rest_s: float = 1.0  # and no longer
 
 
 @dataclass
@@ -129,7 +130,7 @@ class Examination:
         for call, expected in requests:
             began = time.monotonic()
             answer = await self._ask(call)
-            await asyncio.sleep(self.patience.rest * (time.monotonic() - began))
+            await self._rest(time.monotonic() - began)
             for output, error in golden.worst(call, expected, answer, tolerances).items():
                 key = f"parity_{output}"
                 self.evidence[key] = max(float(self.evidence.get(key, 0.0)), error)
@@ -146,7 +147,7 @@ class Examination:
         for number in range(self.patience.timed):
             ours.append(await _timed(mine[number % len(mine)], self._ask))
             stables.append(await _timed(theirs[number % len(theirs)], self._ask_stable))
-            await asyncio.sleep(self.patience.rest * (ours[-1] + stables[-1]))
+            await self._rest(ours[-1] + stables[-1])
         a, b = median(ours), median(stables)
         self.evidence |= {"latency_s": a, "stable_latency_s": b, "latency_ratio": a / b}
         if a > b * self.budgets.latency_ratio + self.budgets.latency_slack_s:
@@ -195,7 +196,11 @@ class Examination:
         for answer in answers:
             if isinstance(answer, BaseException):
                 raise answer
-        await asyncio.sleep(self.patience.rest * (time.monotonic() - began))
+        await self._rest(time.monotonic() - began)
+
+    async def _rest(self, behind: float) -> None:
+        """After work of so many seconds."""
+        await asyncio.sleep(min(self.patience.rest * behind, self.patience.rest_s))
 
     async def _ask_stable(self, call: Call) -> Outputs:
         """Raises ``InferenceUnavailable``."""

@@ -6,7 +6,7 @@ import gc
 import numpy as np
 import pytest
 
-from orchestrator.adapters.triton.backends.onnxruntime import dlpack
+from orchestrator.adapters.triton.backends.onnxruntime import dlpack, options
 from orchestrator.adapters.triton.backends.onnxruntime.options import ConfigError, Options, parse
 
 
@@ -127,3 +127,17 @@ def test_a_type_that_dlpack_lacks_is_refused():
     with pytest.raises(TypeError, match="DLPack"):
         dlpack.capsule(np.array(["text"]))
     assert ctypes.sizeof(dlpack._Tensor) == 48
+
+
+@pytest.mark.parametrize(
+    ("flags", "left"), [("sse4_2 avx2", {"session.x64quantprecision": "1"}), ("avx2 avx512_vnni", {})]
+)
+def test_the_slow_way_to_multiply_bytes_is_taken_where_the_fast_one_loses(
+    flags: str, left: dict, tmp_path, monkeypatch
+):
+    cpu = tmp_path / "cpuinfo"
+    cpu.write_text(f"processor : 0\nflags : fpu {flags} adx\n")
+    exact = options._has_exact_products(cpu)
+    monkeypatch.setattr(options, "_has_exact_products", lambda: exact)
+    got = parse(config(session__x64quantprecision="1"), "CPU", 0)
+    assert {key: value for key, value in got.entries.items() if "spinning" not in key} == left

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 Provider = tuple[str, dict[str, str]]
@@ -26,6 +27,8 @@ _TENSORRT_NAMES = {
     "int8_calibration_table_name": "trt_int8_calibration_table_name",
     "int8_use_native_calibration_table": "trt_int8_use_native_calibration_table",
 }
+_EXACT_PRODUCTS = "session.x64quantprecision"
+_VNNI = {"avx512_vnni", "avx_vnni"}
 _CPU: Provider = ("CPUExecutionProvider", {})
 
 
@@ -55,6 +58,8 @@ def parse(config: Mapping[str, Any], kind: str, device: int) -> Options:
     """
     given = {key: str(value.get("string_value", "")) for key, value in config.get("parameters", {}).items()}
     entries = {key: given.pop(key) for key in sorted(given) if key.startswith("session.")}
+    if _has_exact_products():
+        entries.pop(_EXACT_PRODUCTS, None)
     numbers = {key: _number(key, given.pop(key, "0")) for key in ("intra_op_thread_count", "inter_op_thread_count")}
     execution_mode = given.pop("execution_mode", "0")
     if execution_mode not in ("0", "1"):
@@ -136,3 +141,8 @@ def _flag(key: str, text: str) -> bool:
     if text.lower() not in ("0", "1", "true", "false"):
         raise ConfigError(f"{key} is 0 or 1, got {text!r}")
     return text.lower() in ("1", "true")
+
+
+def _has_exact_products(cpu: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether the CPU multiplies bytes without a loss (VNNI). ONNX Runtime's other way, as exact, costs three times as much there."""
+    return not _VNNI.isdisjoint(cpu.read_text().split())

@@ -54,7 +54,8 @@ def parse(config: Mapping[str, Any], kind: str, device: int) -> Options:
     """The options of one instance of ``kind`` (``CPU`` or ``GPU``) on GPU ``device``, from the model's config as JSON.
 
     Raises ``ConfigError``. ``session.*`` parameters are ONNX Runtime's own session entries. Spinning is off unless
-    ``session.intra_op.allow_spinning`` asks for it: an idle spinning pool takes cores from the decoders.
+    ``session.intra_op.allow_spinning`` asks for it: an idle spinning pool takes cores from the decoders. The exact way to multiply
+    bytes (``session.x64quantprecision``) is left out where the CPU's own is exact.
     """
     given = {key: str(value.get("string_value", "")) for key, value in config.get("parameters", {}).items()}
     entries = {key: given.pop(key) for key in sorted(given) if key.startswith("session.")}

@@ -56,9 +56,9 @@ def come_back() -> None:
     if _before is not None:
         _set(_before)
         _before = None
-    if os.getsid(0) == os.getpid():
-        _share(0)
     if _turn is not None:
+        if os.getsid(0) == os.getpid():
+            _share(0)
         _turn.close()
         _turn = None
 

@@ -87,7 +87,7 @@ async def test_what_another_server_runs_is_there_too(bench: Bench) -> None:
     bench.decoder.gates[25] = asyncio.Event()
     async with controlled(bench) as (control, analyses):
         record, _ = await analyses.create(spec(bench.file()))
-        await wait_for(analyses, record.id, AnalysisState.RUNNING)
+        await until(lambda: analyses.runner.running())
         mine = analyses.runner.owner
         analyses.runner.owner = "elsewhere/1"
         try:

@@ -214,7 +214,9 @@ class Settings(BaseSettings):
     history_seconds: float = Field(60.0, gt=0, description="between two samples of what was measured")
     history_days: float = Field(30.0, gt=0, description="for which samples and resolved alerts are kept")
     certificates: tuple[Path, ...] = Field((), description="files (PEM) whose end is watched")
-    backups: Path | None = Field(None, description="folder of backups, the newest of which is watched")
+    backups: Path | None = Field(
+        None, description="the newest of this series of backups (reelsift backup --keep) is watched"
+    )
     log_level: str = Field(
         "info", pattern=r"(?i)^(debug|info|warning|error)$", description="debug, info, warning or error"
     )

@@ -280,10 +280,12 @@ def test_this_clock() -> None:
 # --- backups ---
 
 
-def back_up(folder: Path, at: datetime, missing: tuple[str, ...] = ()) -> None:
+def back_up(series: Path, at: datetime, missing: tuple[str, ...] = ()) -> Path:
+    folder = series / at.strftime("%Y%m%dT%H%M%SZ")
     folder.mkdir(parents=True)
     manifest = Manifest("sqlite", at.isoformat(timespec="seconds"), "0004", {}, missing=missing)
     (folder / NAME).write_bytes(manifest.to_bytes())
+    return folder
 
 
 HOURS = Limits(26 * 3600.0, 50 * 3600.0)
@@ -294,20 +296,19 @@ async def test_the_newest_backup(tmp_path: Path) -> None:
     probe = Backups(tmp_path, HOURS, now=lambda: now)
     seen = await probe.look()
     assert (only(seen).status, seen.values) == (Status.CRITICAL, {"backup_last_success_timestamp_seconds": 0.0})
-    back_up(tmp_path / "a", now - timedelta(hours=60))
+    back_up(tmp_path, now - timedelta(hours=60))
     assert only(await probe.look()).status is Status.CRITICAL
-    back_up(tmp_path / "b", now - timedelta(hours=30))
+    back_up(tmp_path, now - timedelta(hours=30))
     assert only(await probe.look()).status is Status.WARNING
-    back_up(tmp_path / "c", now - timedelta(hours=1))
-    back_up(tmp_path / "partly", now, missing=("blobs/x",))
+    newest = back_up(tmp_path, now - timedelta(hours=1))
+    back_up(tmp_path, now, missing=("blobs/x",))
     (tmp_path / "begun").mkdir()
     seen = await probe.look()
     assert (only(seen).status, only(seen).value) == (Status.HEALTHY, 3600.0)
     assert seen.values["backup_last_success_timestamp_seconds"] == (now - timedelta(hours=1)).timestamp()
-    (tmp_path / "c" / NAME).write_bytes(b"{}")
+    (newest / NAME).write_bytes(b"{}")
     assert only(await probe.look()).status is Status.WARNING
-    with pytest.raises(OSError):
-        await Backups(tmp_path / "nowhere", HOURS).look()
+    assert only(await Backups(tmp_path / "nowhere", HOURS).look()).status is Status.CRITICAL
 
 
 # --- a GPU ---

@@ -100,6 +100,11 @@ class ProcessDecoder:
         """How many workers there are."""
         return self._forks.children
 
+    @property
+    def free(self) -> float:
+        """Share of the arena that no worker's frames have, 0..1."""
+        return 1 - self._arena.in_use / self._arena.nbytes
+
     async def start(self) -> None:
         """Warm up what workers are forked from (in the background)."""
         await self._forks.start()

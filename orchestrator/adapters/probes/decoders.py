@@ -28,6 +28,11 @@ class Workers(Protocol):
         """How many have died at work since the start."""
         ...
 
+    @property
+    def free(self) -> float:
+        """Share of the memory for frames that nobody has, 0..1."""
+        ...
+
     async def start(self) -> None:
         """Start what new ones are had from, if it is gone."""
         ...
@@ -55,7 +60,7 @@ class Decoders:
     async def look(self) -> Seen:
         """See the port."""
         crashes = self._rate.see(self._workers.crashes)
-        values = {"decoders": float(self._workers.workers)}
+        values = {"decoders": float(self._workers.workers), "arena_free_ratio": self._workers.free}
         if not self._workers.alive:
             await self._workers.start()
             return Seen((up("decoders", False, "the fork server is dead, or stopped"),), values)

@@ -166,6 +166,7 @@ class Pool:
     workers: int = 2
     crashes: int = 0
     starts: int = 0
+    free: float = 0.25
 
     async def start(self) -> None:
         self.starts += 1
@@ -175,7 +176,7 @@ async def test_decoders_that_crash_and_a_fork_server_that_died() -> None:
     pool, clock = Pool(), Tick()
     probe = Decoders(pool, Limits(6, 20), clock=clock)
     seen = await probe.look()
-    assert (seen.readings[0].status, seen.values) == (Status.HEALTHY, {"decoders": 2.0})
+    assert (seen.readings[0].status, seen.values) == (Status.HEALTHY, {"decoders": 2.0, "arena_free_ratio": 0.25})
     pool.crashes = 6
     assert statuses(await read(probe)) == {"decoders": "WARNING"}
     pool.crashes = 20

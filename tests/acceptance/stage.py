@@ -53,7 +53,8 @@ class Stage:
                 "REELSIFT_MODEL_REPOSITORY": str(self._repository),
                 "REELSIFT_HTTP_LISTEN": "127.0.0.1:0",
                 "XDG_STATE_HOME": str(self._states),
-                "REELSIFT_HISTORY_SECONDS": "1",  # what capacity is planned by is soon there
+                "REELSIFT_LOOK_SECONDS": "1",  # what capacity is planned by is soon there
+                "REELSIFT_HISTORY_SECONDS": "1",
                 **CALM,
             }
         )
@@ -223,10 +224,18 @@ class Stage:
             match words:
                 case ["models", "stage" | "shadow" | "canary" | "promote" | "rollback" | "retire" as step, *_]:
                     asyncio.run(self._lead_to(step))
+                case ["capacity", *_]:
+                    self._measure()
                 case _:
                     pass
         if self._restores(command):
             self._stop()
+
+    def _measure(self) -> None:
+        """What is planned by: the cores while something is analysed, and while nothing is."""
+        line = ("capacity", "--load", "1 stream", "--server", self.server.address)
+        assert self._analysed
+        wait_until(lambda: reelsift(*line).returncode == 0, 30.0, "there are samples to plan by")
 
     async def _lead_to(self, step: str) -> None:
         """Bring the model to where the step is allowed."""

@@ -15,7 +15,7 @@ import sqlite3
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence, Set
 from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -70,11 +70,33 @@ class Service:
     nvml: FakeNvml
     ahead: list[float]  # the wall clock, against the one since boot
     inference: Observable
+    strangers: Set[psutil.Process]  # what other tests have started
+
+    def processes(self, *words: str) -> list[psutil.Process]:
+        """Its own whose command line has all these words."""
+        found = []
+        for child in set(psutil.Process().children()) - self.strangers:
+            for process in family(child):
+                with suppress(psutil.Error):
+                    line = " ".join(process.cmdline())
+                    if all(word in line for word in words) and process.status() != psutil.STATUS_ZOMBIE:
+                        found.append(process)
+        return found
+
+    def servers(self) -> list[psutil.Process]:
+        """Its ``tritonserver``."""
+        return [each for each in self.processes("tritonserver") if each.name() == "tritonserver"]
+
+    def workers(self) -> list[psutil.Process]:
+        """Its decode workers: the fork server's children, which have its command line."""
+        found = self.processes("orchestrator.adapters.decoders.forkserver")
+        own = {each.pid for each in found}
+        return [each for each in found if each.ppid() in own]
 
     def answering(self, model: str) -> list[psutil.Process]:
         """The processes of a model that is ready. One that is killed while Triton loads it may keep Triton from loading it for minutes."""
         standing = self.inference.standings().get(model)
-        return processes("triton_python_backend_stub", model) if standing and standing.ready else []
+        return self.processes("triton_python_backend_stub", model) if standing and standing.ready else []
 
     def status(self, component: str) -> Status:
         """What health says."""
@@ -148,6 +170,7 @@ async def one_service() -> AsyncIterator[Service]:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         hook, logs = stack.enter_context(listening()), stack.enter_context(capture_logs())
         nvml, ahead = FakeNvml(), [0.0]
+        strangers = set(psutil.Process().children())
         patch.setitem(sys.modules, "pynvml", nvml)
         patch.setattr(app, "open_memory_on", lambda *_, **__: None)  # the promised GPU is there for the library alone
         patch.setattr(watch, "Clock", partial(clock_module.Clock, ahead=lambda: ahead[0]))
@@ -194,7 +217,7 @@ async def one_service() -> AsyncIterator[Service]:
         address = await stack.enter_async_context(running_app(settings))
         client = await stack.enter_async_context(connect(address))
         [(observing, analyses, inference)] = made
-        running = Service(folder, client, observing, analyses, hook, logs, nvml, ahead, inference)
+        running = Service(folder, client, observing, analyses, hook, logs, nvml, ahead, inference, strangers)
         assert await analyse(running) == "SUCCEEDED"
         await observing.watching.look()  # the model has been asked for since the last one
         yield running
@@ -217,19 +240,12 @@ async def analyse(service: Service) -> str:
     return (await service.analyses.get(record.id)).state.value
 
 
-def processes(*words: str) -> list[psutil.Process]:
-    """Ours whose command line has all these words."""
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        with suppress(psutil.Error):
-            line = " ".join(process.cmdline())
-            if all(word in line for word in words) and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-    return found
-
-
-def servers() -> list[psutil.Process]:
-    return [each for each in processes("tritonserver") if each.name() == "tritonserver"]
+def family(process: psutil.Process) -> list[psutil.Process]:
+    """The process, and all below it."""
+    try:
+        return [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
 
 
 @asynccontextmanager
@@ -277,7 +293,7 @@ async def test_all_is_well_at_first(service: Service) -> None:
 
 
 async def test_triton_is_stopped(service: Service) -> None:
-    [server] = servers()
+    [server] = service.servers()
     server.suspend()
     try:
         async with service.expecting("triton", Status.CRITICAL):
@@ -288,7 +304,7 @@ async def test_triton_is_stopped(service: Service) -> None:
 
 async def test_triton_is_killed_again_and_again(service: Service) -> None:
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(again_and_again(servers))
+        await stack.enter_async_context(again_and_again(service.servers))
         async with service.expecting("triton", Status.CRITICAL):
             await stack.aclose()
     assert await analyse(service) == "SUCCEEDED"
@@ -305,7 +321,7 @@ async def test_a_model_is_missing(service: Service) -> None:
     model = next((service.folder / "models" / "labels").glob("*/model.onnx"))
     away = model.with_name("elsewhere")
     model.rename(away)
-    for stub in processes("triton_python_backend_stub", "labels"):
+    for stub in service.processes("triton_python_backend_stub", "labels"):
         stub.kill()
     try:
         async with service.expecting("model/labels", Status.CRITICAL):
@@ -336,7 +352,7 @@ async def test_decoders_crash_again_and_again(service: Service) -> None:
                 await analyse(service)
 
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(again_and_again(workers))
+        await stack.enter_async_context(again_and_again(service.workers))
         task = asyncio.create_task(work())
         stack.callback(task.cancel)
         async with service.expecting("decoders", Status.WARNING):
@@ -345,15 +361,10 @@ async def test_decoders_crash_again_and_again(service: Service) -> None:
     assert await analyse(service) == "SUCCEEDED"
 
 
-def workers() -> list[psutil.Process]:
-    """Decode workers: the fork server's children, which have its command line."""
-    found = processes("orchestrator.adapters.decoders.forkserver")
-    own = {each.pid for each in found}
-    return [each for each in found if each.ppid() in own]
-
-
 async def test_the_fork_server_is_stopped(service: Service) -> None:
-    [server] = [each for each in processes("orchestrator.adapters.decoders.forkserver") if each.ppid() == os.getpid()]
+    [server] = [
+        each for each in service.processes("orchestrator.adapters.decoders.forkserver") if each.ppid() == os.getpid()
+    ]
     os.kill(server.pid, signal.SIGSTOP)
     async with service.expecting("decoders", Status.CRITICAL):
         os.kill(server.pid, signal.SIGCONT)

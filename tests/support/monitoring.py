@@ -93,6 +93,15 @@ def ask(url: str) -> Any:
         return None
 
 
+def is_ready(address: str) -> bool:
+    """Whether a server of Prometheus' family says that it has started."""
+    try:
+        with urllib.request.urlopen(f"http://{address}/-/ready", timeout=5):
+            return True
+    except OSError:  # 503, too
+        return False
+
+
 @dataclass
 class Webhook:
     """Somebody who is told: what came, by the path it came to. ``refuses``: whether they will not have it."""
@@ -152,7 +161,7 @@ def alertmanager(folder: Path, receiver: str) -> Iterator[str]:
     address = f"127.0.0.1:{free_port()}"
     options = [f"--web.listen-address={address}", "--cluster.listen-address=", f"--storage.path={folder / 'alerts'}"]
     with _process(alertmanager_in(folder), [f"--config.file={folder / 'alertmanager.yml'}", *options], folder):
-        until(lambda: ask(f"http://{address}/api/v2/status"), START_SECONDS, "Alertmanager answers")
+        until(lambda: is_ready(address), START_SECONDS, "Alertmanager is ready")
         yield address
 
 
@@ -212,7 +221,7 @@ def prometheus(folder: Path, service: str, alerts: str, window: str = "10s") -> 
     options = [f"--web.listen-address={address}", f"--storage.tsdb.path={folder / 'data'}", "--log.level=warn"]
     with _process(prometheus_tool("prometheus"), [f"--config.file={folder / 'prometheus.yml'}", *options], folder):
         made = Prometheus(address)
-        until(lambda: ask(f"http://{address}/api/v1/status/buildinfo"), START_SECONDS, "Prometheus answers")
+        until(lambda: is_ready(address), START_SECONDS, "Prometheus is ready")
         yield made
 
 

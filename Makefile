@@ -6,7 +6,7 @@ TORCH := torch==2.13.0
 VIDEO ?=
 REPORT ?= report.html
 
-.PHONY: setup models demo test test-fast faults lint protos bench bench-gpu lock clean
+.PHONY: setup models demo test test-fast faults lint protos dashboards bench bench-gpu lock clean
 
 setup: .venv/.ready
 
@@ -46,9 +46,13 @@ lint: setup
 	$(BIN)/lint-imports
 	$(BIN)/buf lint protos
 	$(BIN)/python protos/generate.py --check
+	$(BIN)/python ops/grafana/generate.py --check
 
 protos: setup
 	$(BIN)/python protos/generate.py
+
+dashboards: setup
+	$(BIN)/python ops/grafana/generate.py
 
 bench: models
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/bench.txt
@@ -65,6 +69,10 @@ lock:
 	  --no-header --no-annotate --no-emit-index-url --no-emit-package opencv-python -o $(LOCK)
 	uv pip compile pyproject.toml -c $(LOCK) --extra bench --universal --python-version 3.11 --generate-hashes \
 	  --no-header --no-annotate --no-emit-index-url --no-emit-package opencv-python -o requirements/bench.txt
+	uv pip compile pyproject.toml requirements/serve.in -c $(LOCK) --extra cpu --universal --python-version 3.11 --generate-hashes \
+	  --no-header --no-annotate --no-emit-index-url --no-emit-package opencv-python -o requirements/serve.txt
+	uv pip compile pyproject.toml requirements/serve.in -c requirements/serve.txt --extra gpu --universal --python-version 3.11 --generate-hashes \
+	  --no-header --no-annotate --no-emit-index-url --no-emit-package opencv-python -o requirements/serve-gpu.txt
 	uv pip compile requirements/bench-pytriton.in --universal --python-version 3.11 --generate-hashes \
 	  --no-header --no-annotate --no-emit-index-url -o requirements/bench-pytriton.txt
 

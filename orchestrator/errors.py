@@ -19,6 +19,7 @@ ReelsiftError
 │   ├── SourceChanged             the file is not the one that the analysis began with
 │   ├── SourceGone                the bytes are no longer kept
 │   ├── NotManaged                this Triton is someone else's: its models are theirs to load
+│   ├── NotWatched                this server keeps no account of itself
 │   ├── VersionRejected           a version of a model hit a rail when it was examined
 │   └── RolloutStepRefused        the state of a model's rollout does not allow the step
 ├── ResourceExhausted         RESOURCE_EXHAUSTED   a limit of this service, retry later
@@ -29,9 +30,11 @@ ReelsiftError
 ├── DeadlineExceeded          DEADLINE_EXCEEDED    the analysis' deadline passed
 ├── LeaseLost                 ABORTED              another runner has taken the analysis over (never leaves the service)
 ├── InternalError             INTERNAL             ours to mend
-│   └── DecoderCrashed            the decode worker died again and again on one media
+│   ├── DecoderCrashed            the decode worker died again and again on one media
+│   └── AnalysisStuck             it did not get on for long, and was stopped
 └── Unavailable               UNAVAILABLE          retry later
     ├── Draining                  this server is going away
+    │   └── UnderMaintenance          it takes nothing new until an operator ends the maintenance
     ├── InferenceUnavailable      Triton is down or a model will not load
     │   └── FilesRefused              a version's files are not those that were exported
     ├── VersionWithdrawn          the version that answered was rolled back; go on with another
@@ -167,6 +170,12 @@ class NotManaged(FailedPrecondition):
     reason = "NOT_MANAGED"
 
 
+class NotWatched(FailedPrecondition):
+    """This server keeps no account of itself: its health, its past and its alerts are known to whoever runs it."""
+
+    reason = "NOT_WATCHED"
+
+
 class VersionRejected(FailedPrecondition):
     """A version of a model was examined and hit a rail; ``detail`` names ``model``, ``version`` and ``rail``. What was served before
     is served on."""
@@ -205,9 +214,16 @@ class DiskFull(ResourceExhausted):
 
 
 class AnalysisCancelled(ReelsiftError):
-    """The client cancelled, or its deadline passed."""
+    """The client cancelled, or an operator did."""
 
     reason, grpc_code, http_status = "CANCELLED", "CANCELLED", 499
+
+    @classmethod
+    def of(cls, terminated: str | None) -> AnalysisCancelled:
+        """``terminated``: why an operator ended the analysis (it may be empty); ``None``: its client did."""
+        if terminated is None:
+            return cls("the analysis was cancelled")
+        return cls(f"an operator ended the analysis: {terminated}" if terminated else "an operator ended the analysis")
 
 
 class DeadlineExceeded(ReelsiftError):
@@ -232,6 +248,12 @@ class DecoderCrashed(InternalError):
     reason = "DECODER_CRASHED"
 
 
+class AnalysisStuck(InternalError):
+    """A running analysis did not get on for long: no bytes came, nothing was decoded, answered or committed."""
+
+    reason = "ANALYSIS_STUCK"
+
+
 class Unavailable(ReelsiftError):
     """Not now; try again."""
 
@@ -242,6 +264,12 @@ class Draining(Unavailable):
     """The server is shutting down and takes no new work."""
 
     reason = "DRAINING"
+
+
+class UnderMaintenance(Draining):
+    """The server is in maintenance: what runs goes on, and nothing new is taken."""
+
+    reason = "MAINTENANCE"
 
 
 class InferenceUnavailable(Unavailable):

@@ -30,6 +30,7 @@ from orchestrator.core.jobs import (
 )
 from orchestrator.core.media import DecodeLimits, Ledger, LedgerMark, MediaInfo
 from orchestrator.core.results import Failed, Finished, LoggedEvent, ModelVersion, Segment, Started
+from orchestrator.core.statistics import Spent
 
 # --- bytes of a source -----------------------------------------------------------------------------------------------
 
@@ -168,6 +169,16 @@ class DecodeSession(Protocol):
         """The ledger of the frames counted so far, for a ``DecodeStart``."""
         ...
 
+    @property
+    def starved(self) -> bool:
+        """Whether it waits for bytes that have not come."""
+        ...
+
+    @property
+    def starved_seconds(self) -> float:
+        """For how long it has waited for such bytes, all in all."""
+        ...
+
 
 class Decoder(Protocol):
     """Turns bytes into batches of pictures."""
@@ -261,9 +272,9 @@ class AnalysisStore(Protocol):
         """At most ``limit`` events of the log with positions above ``after``."""
         ...
 
-    async def request_cancel(self, analysis_id: str) -> AnalysisRecord:
+    async def request_cancel(self, analysis_id: str, *, terminated: str | None = None) -> AnalysisRecord:
         """Ask for its end: a queued one is CANCELLED at once (with its ``Failed`` in the log), a running one by its
-        runner, an ended one stays as it is."""
+        runner, an ended one stays as it is. ``terminated``: why, when an operator asks; the first who asks counts."""
         ...
 
     async def delete(self, analysis_id: str) -> None:
@@ -328,8 +339,9 @@ class AnalysisStore(Protocol):
         event: Finished | Failed,
         state: AnalysisState,
         keys: Sequence[AnalyzerKey] = (),
+        spent: Spent | None = None,
     ) -> int:
-        """Commit the final event and state, and which keys its analyzers' answers may be found by. Returns its position.
+        """Commit the final event and state, which keys its analyzers' answers may be found by, and what it took. Returns its position.
         Raises ``LeaseLost``."""
         ...
 

@@ -1,17 +1,33 @@
-"""Settings: environment variables ``REELSIFT_*`` (nested with ``__``), overridden by command line options."""
+"""Settings: command line options, then environment variables ``REELSIFT_*`` (nested with ``__``), then secrets that stand in files of their
+own (``reelsift_database``), then the file that ``REELSIFT_CONFIG`` names: TOML with the same names in lower case, nested ones as tables. A
+reload reads the files again; see ``reloading.py``.
+"""
 
 from __future__ import annotations
 
 import os
+import socket
+import tomllib
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
 from platformdirs import user_cache_path, user_data_path
-from pydantic import BaseModel, Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, Field, SecretStr, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SecretsSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
 
+from orchestrator.core.health import Limits
 from orchestrator.core.retention import Kind, Policies, Policy
 from orchestrator.core.rollout import Budgets
+from orchestrator.errors import SetupError
+
+CONFIG = "REELSIFT_CONFIG"
 
 
 def _cores() -> int:
@@ -22,6 +38,12 @@ def _default_repository() -> Path:
     """``model_repository/`` of a checkout, else one in the user's cache."""
     checkout = Path(__file__).resolve().parent.parent / "model_repository"
     return checkout if checkout.is_dir() else user_cache_path("reelsift") / "model_repository"
+
+
+def _folders_of_secrets() -> list[Path]:
+    """Where systemd (``LoadCredential=``) and containers lay down secrets."""
+    named = [os.environ.get("CREDENTIALS_DIRECTORY", ""), "/run/secrets"]
+    return [Path(folder) for folder in named if folder and Path(folder).is_dir()]
 
 
 class Keep(BaseModel):
@@ -78,11 +100,67 @@ class Trial(BaseModel):
         )
 
 
+class Threshold(BaseModel):
+    """From which value on a component is in a bad way; ``critical`` below ``warning`` where small values are bad."""
+
+    warning: float = Field(allow_inf_nan=False)
+    critical: float = Field(allow_inf_nan=False)
+
+    def limits(self) -> Limits:
+        """As the core knows them."""
+        return Limits(self.warning, self.critical)
+
+
+_DAY = 86400.0
+
+
+class Thresholds(BaseModel):
+    """``REELSIFT_LIMITS__DISK__WARNING`` and so on; of one that is given half, the other half stays."""
+
+    database: Threshold = Threshold(warning=1, critical=2.5)  # seconds
+    artifacts: Threshold = Threshold(warning=1, critical=2.5)  # seconds
+    queue: Threshold = Threshold(warning=10, critical=100)  # analyses that wait
+    queue_age: Threshold = Threshold(warning=900, critical=3600)  # seconds that the oldest has waited
+    latency: Threshold = Threshold(warning=2, critical=5)  # seconds of 95 % of the unary calls
+    failures: Threshold = Threshold(warning=0.05, critical=0.1)  # of the analyses of the last hour
+    frames: Threshold = Threshold(
+        warning=0.001, critical=0.01
+    )  # lost of those that were to be decoded, of the last hour
+    failures_least: int = Field(default=20, ge=1, description="analyses of an hour before their failures are judged")
+    decoders: Threshold = Threshold(warning=6, critical=20)  # crashes a minute
+    models: Threshold = Threshold(warning=3, critical=10)  # deaths of a model's processes a minute
+    disk: Threshold = Threshold(warning=0.8, critical=0.9)  # used share
+    memory: Threshold = Threshold(warning=0.85, critical=0.95)  # used share of the machine or control group
+    cpu: Threshold = Threshold(warning=0.95, critical=1.01)  # used share, a mean over minutes; above 1: never
+    gpu_memory: Threshold = Threshold(warning=0.9, critical=0.97)  # used share
+    certificates: Threshold = Threshold(warning=21 * _DAY, critical=7 * _DAY)  # seconds to the end
+    backup: Threshold = Threshold(warning=26 * 3600.0, critical=50 * 3600.0)  # seconds since the newest
+    clock: Threshold = Threshold(warning=2, critical=60)  # seconds of a step
+    clock_kept: bool = Field(default=False, description="whether to warn of a clock that no time server keeps")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole(cls, given: object) -> object:
+        if not isinstance(given, Mapping):
+            return given
+        whole = dict(given)
+        for name, value in given.items():
+            field = cls.model_fields.get(name)
+            if isinstance(value, Mapping) and field is not None and isinstance(field.default, Threshold):
+                whole[name] = {**field.default.model_dump(), **value}
+        return whole
+
+
 class Settings(BaseSettings):
     """Every knob of the service. Durations are seconds, sizes bytes."""
 
     model_config = SettingsConfigDict(env_prefix="REELSIFT_", env_nested_delimiter="__")
 
+    server_name: str = Field(
+        default_factory=socket.gethostname,
+        min_length=1,
+        description="names this server among those that share a database",
+    )
     listen: str = Field("127.0.0.1:50051", description="host:port or unix:PATH of the gRPC server")
     http_listen: str = Field("127.0.0.1:8080", description="host:port or unix:PATH of the HTTP server; empty: none")
     triton: str = Field("", description="host:port of a Triton that runs elsewhere; empty: start one here")
@@ -114,6 +192,9 @@ class Settings(BaseSettings):
     max_interruptions: int = Field(
         5, ge=1, description="deaths of this process at one segment, before its analysis is quarantined"
     )
+    stuck_seconds: float = Field(
+        1800.0, gt=0, description="for which a running analysis may not get on, before it is stopped and tried again"
+    )
     gpu: str = Field(
         "auto",
         pattern=r"^(auto|off|\d+)$",
@@ -125,8 +206,50 @@ class Settings(BaseSettings):
     max_decode_seconds: float = Field(4 * 3600.0, gt=0)
     embed_text: bool = Field(True, description="give stored texts vectors, so that search finds them by meaning")
     drain_seconds: float = Field(30.0, ge=0)
-    log_level: str = "info"
-    log_json: bool = False
+    look_seconds: float = Field(5.0, ge=0, description="between two looks at every part of the service; 0: never")
+    limits: Thresholds = Field(default_factory=Thresholds, description="from when on a part is in a bad way")
+    notify: tuple[SecretStr, ...] = Field(
+        (), description="who hears of alerts: addresses as apprise has them (json://, slack://, mailto://...)"
+    )
+    history_seconds: float = Field(60.0, gt=0, description="between two samples of what was measured")
+    history_days: float = Field(30.0, gt=0, description="for which samples and resolved alerts are kept")
+    certificates: tuple[Path, ...] = Field((), description="files (PEM) whose end is watched")
+    backups: Path | None = Field(
+        None, description="the newest of this series of backups (reelsift backup --keep) is watched"
+    )
+    log_level: str = Field(
+        "info", pattern=r"(?i)^(debug|info|warning|error)$", description="debug, info, warning or error"
+    )
+    log_json: bool = Field(False, description="one JSON object a line, else text")
+    trace_endpoint: str = Field(
+        "",
+        pattern=r"^(https?://.+)?$",
+        description="http://host:port of a collector (OTLP over HTTP); empty: nothing is traced",
+    )
+    trace_share: float = Field(1.0, ge=0, le=1, description="of the calls whose clients do not decide that themselves")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Those named above, the first first. Raises ``SetupError`` for a file that is not there, or is no TOML."""
+        secrets = SecretsSettingsSource(settings_cls, _folders_of_secrets())
+        name = os.environ.get(CONFIG)
+        if not name:
+            return init_settings, env_settings, secrets
+        try:
+            with Path(name).open("rb") as file:
+                tomllib.load(file)
+            return init_settings, env_settings, secrets, TomlConfigSettingsSource(settings_cls, Path(name))
+        except OSError as error:
+            raise SetupError(f"the file that {CONFIG} names cannot be read: {os.strerror(error.errno or 0)}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise SetupError(f"the file that {CONFIG} names is no TOML: {error}") from error
 
     @field_validator("triton_header")
     @classmethod

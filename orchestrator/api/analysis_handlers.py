@@ -15,7 +15,7 @@ import structlog
 from orchestrator.api import messages as pb
 from orchestrator.api import records, requests
 from orchestrator.api.gen.reelsift.v1.analysis_pb2_grpc import AnalysisServiceServicer
-from orchestrator.api.methods import AnalysisMethods, named
+from orchestrator.api.methods import AnalysisMethods, bind, named
 from orchestrator.api.ports import Analyses, UploadWriter
 from orchestrator.api.receiving import Reception
 from orchestrator.api.status import AnalysisFailed
@@ -47,7 +47,7 @@ class AnalysisHandlers(AnalysisServiceServicer):
             raise InvalidRequest("the first message must hold the configuration")
         spec = _within(requests.analysis_spec(first.config, bindable=True), context.time_remaining())
         record, created = await self._analyses.create(spec)
-        structlog.contextvars.bind_contextvars(analysis_id=record.id)
+        bind(record)
         await context.send_initial_metadata(
             ()
         )  # a first write that is broken off would leave gRPC in doubt whether it was

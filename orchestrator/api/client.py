@@ -17,11 +17,13 @@ from typing import Any
 import grpc
 
 from orchestrator.api import messages as pb
+from orchestrator.api.calling import traced
 from orchestrator.api.gen.reelsift.v1.analysis_pb2_grpc import AnalysisServiceStub
 from orchestrator.api.gen.reelsift.v1.search_pb2_grpc import SearchServiceStub
 from orchestrator.api.limits import MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES
 from orchestrator.api.link import Link, Responses
 from orchestrator.api.model_client import ModelClient
+from orchestrator.api.operations_client import OperationsClient
 from orchestrator.api.patience import PATIENT, Patience
 from orchestrator.api.sending import CHUNK_BYTES, file_source, read_chunks, stream_source
 from orchestrator.api.status import ClientError, client_error
@@ -87,11 +89,13 @@ class ReelsiftClient:
     """
 
     def __init__(self, channel: grpc.aio.Channel, patience: Patience = PATIENT, timeout: float | None = 60.0) -> None:
+        channel = traced(channel)
         self._stub = AnalysisServiceStub(channel)
         self._search = SearchServiceStub(channel)
         self._link = Link(self._stub, patience, timeout)
         self._timeout = timeout
         self.models = ModelClient(channel, self._link, timeout)
+        self.operations = OperationsClient(channel, self._link, timeout)
 
     # --- analyse, and follow it ---
 

@@ -14,6 +14,7 @@ from orchestrator.api import convert, records, requests
 from orchestrator.api import messages as pb
 from orchestrator.api.ports import Analyses
 from orchestrator.api.status import AnalysisFailed
+from orchestrator.core.jobs import AnalysisRecord
 from orchestrator.core.results import Failed, SegmentClosed
 
 EXPORT_BYTES = 1 << 20  # of one message
@@ -31,7 +32,7 @@ class AnalysisMethods:
         if request.dry_run:
             return pb.CreateAnalysisResponse(estimate=records.estimate(await self._analyses.estimate(spec)))
         record, created = await self._analyses.create(spec)
-        structlog.contextvars.bind_contextvars(analysis_id=record.id)
+        bind(record)
         return pb.CreateAnalysisResponse(analysis=records.analysis(record), created=created)
 
     async def get(self, request: pb.GetAnalysisRequest) -> pb.GetAnalysisResponse:
@@ -81,6 +82,12 @@ class AnalysisMethods:
             async for data in pieces:
                 for at in range(0, len(data), EXPORT_BYTES):
                     yield pb.ExportAnalysisResponse(data=data[at : at + EXPORT_BYTES])
+
+
+def bind(record: AnalysisRecord) -> None:
+    """Have the access log, and whatever else is logged in this call, name the analysis."""
+    request = {"request_id": record.spec.request_id} if record.spec.request_id else {}
+    structlog.contextvars.bind_contextvars(analysis_id=record.id, **request)
 
 
 def named(analysis_id: str) -> str:

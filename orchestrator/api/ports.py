@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
+from datetime import datetime
 from typing import Protocol
 
+from orchestrator.core.alerting import Alert, AlertFilter, Silence
+from orchestrator.core.health import Health
 from orchestrator.core.jobs import (
     AnalysisFilter,
     AnalysisRecord,
@@ -18,6 +21,7 @@ from orchestrator.core.model_versions import ModelState
 from orchestrator.core.results import AnalysisEvent
 from orchestrator.core.rollout import Step
 from orchestrator.core.searching import SearchPage, SearchQuery
+from orchestrator.core.statistics import Sample, ServiceStatus, Session, Stats
 
 
 class UploadWriter(Protocol):
@@ -148,4 +152,63 @@ class Rollouts(Protocol):
 
     async def retire(self, model: str, version: int, *, who: str, why: str) -> ModelState:
         """Let the previous version go from memory."""
+        ...
+
+
+class Operations(Protocol):
+    """What operators ask of a running service. Raises ``StoreUnavailable`` where it asks the store."""
+
+    def health(self) -> Health:
+        """This server's components, as of the last look (a few seconds ago)."""
+        ...
+
+    def status(self) -> ServiceStatus:
+        """What this server can do, and why not."""
+        ...
+
+    async def stats(self, hours: float, *, until: datetime | None = None, profile: str = "") -> Stats:
+        """Of the analyses that ended within the ``hours`` before ``until`` (UTC; now, by default), of one profile where it is named.
+        Raises ``InvalidRequest`` unless 0 < ``hours`` <= 8760."""
+        ...
+
+    async def samples(self, hours: float, server: str = "") -> Sequence[Sample]:
+        """What servers measured of themselves, oldest first, thinned out to at most 1,000 points a server. Raises ``InvalidRequest``."""
+        ...
+
+    async def sessions(self) -> Sequence[Session]:
+        """What runs, longest first, at all servers of the store."""
+        ...
+
+    async def terminate(self, analysis_id: str, *, who: str, why: str) -> AnalysisRecord:
+        """Cancel a running analysis in an operator's name; it keeps the segments that are told. Raises ``NotFound``."""
+        ...
+
+    async def alerts(self, query: AlertFilter, limit: int = 100) -> Sequence[Alert]:
+        """Newest first."""
+        ...
+
+    async def silences(self) -> Sequence[Silence]:
+        """Those in force."""
+        ...
+
+    async def silence(self, pattern: str, seconds: float, *, who: str, why: str) -> Silence:
+        """Tell nobody of alerts of such components for a while. Raises ``InvalidRequest``."""
+        ...
+
+    async def end_silence(self, silence_id: str) -> None:
+        """End it now. Raises ``NotFound``."""
+        ...
+
+    async def set_maintenance(self, on: bool, *, who: str, why: str) -> None:
+        """Refuse new analyses (``UnderMaintenance``) and say NOT_SERVING while it is on; what runs goes on, and what is queued waits. It
+        survives restarts. Raises ``InvalidRequest`` when nobody is named."""
+        ...
+
+    def drain(self, *, who: str, why: str) -> None:
+        """Have this server end as for SIGTERM: NOT_SERVING, what runs may finish for a while, the rest goes back to the queue."""
+        ...
+
+    def reload(self, *, who: str, why: str) -> Sequence[str]:
+        """Read the settings anew; the names of those that changed and hold from now on. Raises ``InvalidRequest`` for settings that
+        are none, or that only a restart can change: then nothing changes."""
         ...

@@ -12,22 +12,26 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from orchestrator.api.analysis_handlers import AnalysisHandlers
-from orchestrator.api.gen.reelsift.v1 import analysis_pb2, model_pb2, search_pb2
+from orchestrator.api.gen.reelsift.v1 import analysis_pb2, model_pb2, operations_pb2, search_pb2
 from orchestrator.api.gen.reelsift.v1.analysis_pb2_grpc import add_AnalysisServiceServicer_to_server
 from orchestrator.api.gen.reelsift.v1.model_pb2_grpc import add_ModelServiceServicer_to_server
+from orchestrator.api.gen.reelsift.v1.operations_pb2_grpc import add_OperationsServiceServicer_to_server
 from orchestrator.api.gen.reelsift.v1.search_pb2_grpc import add_SearchServiceServicer_to_server
 from orchestrator.api.interceptors import Boundary
 from orchestrator.api.limits import MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES
 from orchestrator.api.model_handlers import ModelHandlers
-from orchestrator.api.ports import Analyses, Rollouts, Searches
+from orchestrator.api.operations_handlers import OperationsHandlers
+from orchestrator.api.ports import Analyses, Operations, Rollouts, Searches
 from orchestrator.api.search_handlers import SearchHandlers
 from orchestrator.errors import SetupError
+from orchestrator.pipeline.telemetry import Telemetry
 
 log = structlog.get_logger(__name__)
 
 SERVICE = analysis_pb2.DESCRIPTOR.services_by_name["AnalysisService"].full_name
 SEARCH_SERVICE = search_pb2.DESCRIPTOR.services_by_name["SearchService"].full_name
 MODEL_SERVICE = model_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name
+OPERATIONS_SERVICE = operations_pb2.DESCRIPTOR.services_by_name["OperationsService"].full_name
 
 _OPTIONS = (
     ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
@@ -79,24 +83,29 @@ async def grpc_server(
     *,
     searches: Searches | None = None,
     rollouts: Rollouts | None = None,
+    operations: Operations | None = None,
+    telemetry: Telemetry | None = None,
     grace: float = 5.0,
+    serving: bool = True,
 ) -> AsyncIterator[GrpcServer]:
-    """A server for ``analyses``, ``searches`` and ``rollouts`` at ``listen`` (``HOST:PORT``, port 0 picks one, or ``unix:PATH``).
+    """A server for the application's ports at ``listen`` (``HOST:PORT``, port 0 picks one, or ``unix:PATH``). ``serving``: what its
+    health answers at first.
 
     It stops when the context ends, giving running calls ``grace`` seconds. Raises ``SetupError`` for a taken address.
     """
-    services = [SERVICE, MODEL_SERVICE]
-    server = grpc.aio.server(interceptors=(Boundary(),), options=_OPTIONS)
+    services = [SERVICE, MODEL_SERVICE, OPERATIONS_SERVICE]
+    server = grpc.aio.server(interceptors=(Boundary(telemetry),), options=_OPTIONS)
     add_AnalysisServiceServicer_to_server(AnalysisHandlers(analyses), server)
     if searches is not None:
         services.append(SEARCH_SERVICE)
         add_SearchServiceServicer_to_server(SearchHandlers(searches), server)
     add_ModelServiceServicer_to_server(ModelHandlers(rollouts), server)
+    add_OperationsServiceServicer_to_server(OperationsHandlers(operations), server)
     health_servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     reflection.enable_server_reflection((*services, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
     running = GrpcServer(server, health_servicer, services, _bind(server, listen))
-    await running.set_serving(True)
+    await running.set_serving(serving)
     await server.start()
     log.info("grpc.listening", address=running.address)
     try:

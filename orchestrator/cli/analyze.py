@@ -12,10 +12,13 @@ from typing import Annotated
 
 import typer
 
+from orchestrator import logs, tracing
+from orchestrator.adapters.telemetry.tracing import tracing_to
 from orchestrator.api import messages as pb
 from orchestrator.api.client import AnalysisOptions, ReelsiftClient, connect
-from orchestrator.cli import exits, following, jobs, logs, loop
+from orchestrator.cli import exits, following, jobs, loop
 from orchestrator.cli.inside import inside
+from orchestrator.cli.serve import settings_with
 from orchestrator.cli.servers import JsonOption, LabelOption, TenantOption, labels_of
 
 
@@ -77,7 +80,7 @@ def analyze(
     shown = following.follow(job.responses(), source.name, as_json=as_json, keep=report is not None)
     kept, finished = loop.run(shown)
     if report is not None:
-        from orchestrator.cli.report import render
+        from orchestrator.cli.analysis_page import render
 
         report.write_text(render(kept, source.name), encoding="utf-8")
         sys.stderr.write(f"report: {report}\n")
@@ -132,8 +135,10 @@ class _Job:
     @asynccontextmanager
     async def _client(self) -> AsyncIterator[ReelsiftClient]:
         if self.server is not None:
-            async with connect(self.server) as client:
-                yield client
+            settings = settings_with({})
+            async with tracing_to(settings.trace_endpoint, settings.trace_share), connect(self.server) as client:
+                with tracing.span("reelsift analyze", tracing.Kind.CLIENT):
+                    yield client
             return
         async with inside(self.here, [self.source.resolve().parent]) as address, connect(address) as client:
             yield client

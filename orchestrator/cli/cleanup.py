@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
-from orchestrator.cli import exits, logs, loop
+from orchestrator import logs
+from orchestrator.cli import exits, loop
 from orchestrator.cli.places import DatabaseAddress, DataDir, Places, places_of
 
 if TYPE_CHECKING:

@@ -11,8 +11,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from orchestrator import logs
 from orchestrator.adapters.sources.profiles import load_profiles
-from orchestrator.cli import compare_runs, logs, loop
+from orchestrator.cli import compare_runs, loop
 from orchestrator.cli.compare_runs import Plan, Run, Version, looked_up, named
 from orchestrator.cli.compare_words import Comparison, as_json, show
 from orchestrator.cli.serve import settings_with

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orchestrator.adapters.decoders.process import ProcessDecoder
 from orchestrator.adapters.frames.arena import Arena
@@ -25,8 +26,12 @@ from orchestrator.core.profiles import Profile
 from orchestrator.core.sampling import Sampling
 from orchestrator.errors import AnalysisCancelled, InferenceUnavailable, InvalidRequest
 from orchestrator.pipeline.stills import Stills, stills
+from orchestrator.pipeline.telemetry import Telemetry
 from orchestrator.ports import Inference
 from orchestrator.settings import Settings
+
+if TYPE_CHECKING:
+    from orchestrator.app import InferenceOf
 
 PROFILE = "compare"
 SECONDS = (
@@ -176,13 +181,13 @@ async def _warm_up(client: ReelsiftClient, clip: Path) -> None:
             raise
 
 
-def _loaded(models: Sequence[str]) -> Callable[[Settings, Arena], AbstractAsyncContextManager[Inference]]:
+def _loaded(models: Sequence[str]) -> InferenceOf:
     """The service's own inference, its models loaded before the first clip: loading is not what is compared."""
     from orchestrator.app import running_inference
 
     @asynccontextmanager
-    async def inference_of(settings: Settings, arena: Arena) -> AsyncIterator[Inference]:
-        async with running_inference(settings, arena) as inference:
+    async def inference_of(settings: Settings, arena: Arena, telemetry: Telemetry) -> AsyncIterator[Inference]:
+        async with running_inference(settings, arena, telemetry) as inference:
             await inference.ready(models)
             yield inference
 

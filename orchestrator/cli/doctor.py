@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.cli import exits, logs, loop
+from orchestrator import logs
+from orchestrator.cli import exits, loop
 from orchestrator.cli.checks import Check, State
 from orchestrator.cli.places import DatabaseAddress, DataDir, places_of
 from orchestrator.cli.serve import settings_with

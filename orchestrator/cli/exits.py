@@ -19,12 +19,14 @@ _MEND = {
     "SOURCE_NOT_ALLOWED": "start the server with --root FOLDER, or upload the file",
     "PROFILE_INVALID": "see the profiles in orchestrator/profiles, or name analyzers with --analyzers",
     "QUEUE_FULL": "try again later, or raise REELSIFT_MAX_RUNNING on the server",
+    "MAINTENANCE": "`reelsift status` tells why; try again later, or at another server",
     "DRAINING": "try again, at another server if there is one",
     "DISK_FULL": "free space in the server's spool folder (REELSIFT_SPOOL_DIR)",
     "MEDIA_TOO_LARGE": "raise REELSIFT_MAX_UPLOAD_BYTES or REELSIFT_MAX_FRAME_PIXELS on the server",
     "DECODE_BUDGET": "raise REELSIFT_MAX_DECODE_SECONDS on the server",
     "VERSION_REJECTED": "`reelsift models history MODEL` tells what was measured; ops/models.md what each rail means",
     "ROLLOUT_STEP_REFUSED": "`reelsift models list --server ADDRESS` shows where the model stands",
+    "NOT_WATCHED": "ask a server that `reelsift serve` runs",
     "UNAVAILABLE": "is a server listening there?",
 }
 

@@ -80,7 +80,7 @@ class JsonLines:
         print_json(response)
 
 
-def print_json(message: pb.AnalyzeResponse | pb.Analysis | pb.Estimate | pb.Model | pb.RolloutStep) -> None:
+def print_json(message: pb.Message) -> None:
     """Print ``message`` as one line of protobuf JSON, at once."""
     sys.stdout.write(pb.to_json(message) + "\n")
     sys.stdout.flush()

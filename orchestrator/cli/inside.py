@@ -38,6 +38,7 @@ async def inside(
                 "disk_low_bytes": 16 << 20,  # a temporary folder may be small, and so is what goes there
                 "disk_high_bytes": 32 << 20,
                 "drain_seconds": DRAIN_SECONDS,
+                "look_seconds": 0.0,  # who waits for one answer watches for himself
             }
         )
         async with running_app(settings, *([inference_of] if inference_of else [])) as address:

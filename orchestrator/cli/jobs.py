@@ -8,9 +8,6 @@ from enum import StrEnum
 from typing import Annotated, TypeVar
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from orchestrator.api import messages as pb
 from orchestrator.api.client import ReelsiftClient, connect
@@ -168,7 +165,7 @@ def _show_one(analysis: pb.Analysis, *, as_json: bool) -> None:
     if as_json:
         following.print_json(analysis)
     else:
-        _print_rows(describe_jobs.analysis_rows(analysis))
+        tables.console().print(tables.facts(describe_jobs.analysis_rows(analysis)))
 
 
 def show_estimate(estimate: pb.Estimate, *, as_json: bool) -> None:
@@ -176,13 +173,4 @@ def show_estimate(estimate: pb.Estimate, *, as_json: bool) -> None:
     if as_json:
         following.print_json(estimate)
     else:
-        _print_rows(describe_jobs.estimate_rows(estimate))
-
-
-def _print_rows(rows: list[tuple[str, str]]) -> None:
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="cyan", no_wrap=True)
-    grid.add_column(overflow="fold")
-    for name, words in rows:
-        grid.add_row(Text(name), Text(words))
-    Console(highlight=False).print(grid)
+        tables.console().print(tables.facts(describe_jobs.estimate_rows(estimate)))

@@ -9,15 +9,23 @@ import typer
 from orchestrator import __version__
 from orchestrator.api.client import ClientError
 from orchestrator.cli import exits
+from orchestrator.cli.alerts import app as alerts
 from orchestrator.cli.analyze import analyze
 from orchestrator.cli.backup import backup, restore
+from orchestrator.cli.capacity import capacity
 from orchestrator.cli.cleanup import cleanup
 from orchestrator.cli.doctor import doctor
 from orchestrator.cli.export import export
+from orchestrator.cli.health import health
 from orchestrator.cli.jobs import app as jobs
 from orchestrator.cli.models import app as models
+from orchestrator.cli.report import report
 from orchestrator.cli.search import search
 from orchestrator.cli.serve import serve
+from orchestrator.cli.sessions import app as sessions
+from orchestrator.cli.stats import stats
+from orchestrator.cli.status import status
+from orchestrator.cli.steering import drain, maintenance, reload
 from orchestrator.errors import ReelsiftError
 
 app = typer.Typer(
@@ -32,6 +40,16 @@ app.command()(serve)
 app.add_typer(jobs, name="jobs")
 app.command()(search)
 app.command()(export)
+app.command()(health)
+app.command()(status)
+app.command()(stats)
+app.add_typer(sessions, name="sessions")
+app.add_typer(alerts, name="alerts")
+app.command()(report)
+app.command()(capacity)
+app.command()(maintenance)
+app.command()(drain)
+app.command()(reload)
 app.command()(backup)
 app.command()(restore)
 app.command()(cleanup)

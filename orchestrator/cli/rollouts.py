@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import socket
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, TypeVar
 
@@ -13,7 +11,8 @@ from orchestrator.api import messages as pb
 from orchestrator.api.client import connect
 from orchestrator.api.model_client import ModelClient
 from orchestrator.cli import describe_models, following, loop, tables
-from orchestrator.cli.servers import DEFAULT, JsonOption, ServerOption
+from orchestrator.cli.servers import DEFAULT, JsonOption, ServerOption, WhoOption, WhyOption
+from orchestrator.cli.servers import me as _me
 
 ALWAYS = 3  # columns of a table, never wrapped
 
@@ -24,8 +23,6 @@ MaybeVersion = Annotated[
     int, typer.Argument(metavar="[VERSION]", min=0, help="The version that is meant; refused when it is another.")
 ]
 Share = Annotated[float, typer.Option(min=0, max=1, help="Above 0, at most 1.")]
-Who = Annotated[str, typer.Option(help="Whoever asks, for the history; USER@HOST when it is not given.")]
-Why = Annotated[str, typer.Option(help="The reason, for the history.")]
 
 T = TypeVar("T")
 
@@ -33,8 +30,8 @@ T = TypeVar("T")
 def stage(
     model: Model,
     version: Version,
-    why: Why = "",
-    who: Who = "",
+    why: WhyOption = "",
+    who: WhoOption = "",
     as_json: JsonOption = False,
     server: ServerOption = DEFAULT,
 ) -> None:
@@ -46,8 +43,8 @@ def shadow(
     model: Model,
     share: Share,
     version: MaybeVersion = 0,
-    why: Why = "",
-    who: Who = "",
+    why: WhyOption = "",
+    who: WhoOption = "",
     as_json: JsonOption = False,
     server: ServerOption = DEFAULT,
 ) -> None:
@@ -63,8 +60,8 @@ def canary(
     model: Model,
     share: Share,
     version: MaybeVersion = 0,
-    why: Why = "",
-    who: Who = "",
+    why: WhyOption = "",
+    who: WhoOption = "",
     as_json: JsonOption = False,
     server: ServerOption = DEFAULT,
 ) -> None:
@@ -79,8 +76,8 @@ def canary(
 def promote(
     model: Model,
     version: MaybeVersion = 0,
-    why: Why = "",
-    who: Who = "",
+    why: WhyOption = "",
+    who: WhoOption = "",
     as_json: JsonOption = False,
     server: ServerOption = DEFAULT,
 ) -> None:
@@ -91,8 +88,8 @@ def promote(
 def rollback(
     model: Model,
     version: MaybeVersion = 0,
-    why: Why = "",
-    who: Who = "",
+    why: WhyOption = "",
+    who: WhoOption = "",
     as_json: JsonOption = False,
     server: ServerOption = DEFAULT,
 ) -> None:
@@ -103,8 +100,8 @@ def rollback(
 def retire(
     model: Model,
     version: Version,
-    why: Why = "",
-    who: Who = "",
+    why: WhyOption = "",
+    who: WhoOption = "",
     as_json: JsonOption = False,
     server: ServerOption = DEFAULT,
 ) -> None:
@@ -160,7 +157,3 @@ def _ask(server: str, question: Callable[[ModelClient], Awaitable[T]]) -> T:
             return await question(client.models)
 
     return loop.run(ask())
-
-
-def _me() -> str:
-    return f"{getpass.getuser()}@{socket.gethostname()}"

@@ -17,7 +17,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from orchestrator.cli import logs, loop
+from orchestrator import logs
+from orchestrator.cli import loop
 from orchestrator.cli.serve import settings_with
 
 if TYPE_CHECKING:

@@ -71,7 +71,7 @@ class AnalysisSpec:
     profile's settings instead of the profile's own list. ``deadline``: by then it has ended, or is stopped.
     ``bound``: it is cancelled when the call that made it ends, whatever the reason. ``reuse``: take over what an earlier
     analysis of the same bytes answered, except for the analyzers named in ``recompute``. ``retry_of``: the analysis
-    that this one repeats.
+    that this one repeats. ``traceparent``: the span (W3C) that asked for it; empty where nobody traces.
     """
 
     source: SourceRef
@@ -86,16 +86,17 @@ class AnalysisSpec:
     reuse: bool = True
     recompute: tuple[str, ...] = ()
     retry_of: str = ""
+    traceparent: str = ""
 
 
 def same_request(one: AnalysisSpec, other: AnalysisSpec) -> bool:
     """Whether a client that sends both means the same analysis. What the service adds or a resend changes does not count:
-    the deadline, what the file was like, the upload's own name.
+    the deadline, what the file was like, the upload's own name, whose trace it is.
     """
 
     def asked(spec: AnalysisSpec) -> AnalysisSpec:
         name = spec.source.name if spec.source.kind is SourceKind.PATH else ""
-        return replace(spec, source=SourceRef(spec.source.kind, name), deadline=None, bound=False)
+        return replace(spec, source=SourceRef(spec.source.kind, name), deadline=None, bound=False, traceparent="")
 
     return asked(one) == asked(other)
 
@@ -122,7 +123,7 @@ class AnalysisRecord:
 
     ``attempts`` counts runners that began on it, ``strikes`` those among them that failed through our fault.
     ``interruptions``: attempts that ended with their process since the last committed segment. ``segments`` are
-    committed; ``last_sequence`` is the newest position of its log.
+    committed; ``last_sequence`` is the newest position of its log. ``terminated``: why an operator asked for its end.
     """
 
     id: str
@@ -141,6 +142,7 @@ class AnalysisRecord:
     content_digest: str | None = None  # sha256 of the bytes
     reuse: ReusePlan | None = None
     cancel_requested: bool = False
+    terminated: str | None = None
     failure: Failed | None = None
     result: Finished | None = None
 

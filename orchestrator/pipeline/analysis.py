@@ -6,8 +6,9 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
+from orchestrator import tracing
 from orchestrator.analyzers.batch import PictureBatch
 from orchestrator.analyzers.registry import Selection
 from orchestrator.core.frames import FrameBatch, Tap
@@ -27,11 +28,14 @@ from orchestrator.core.results import (
 )
 from orchestrator.core.segmenting import Boundary, PlannedSegment, Segmenter
 from orchestrator.core.timeline import FrameTable, pts_to_ns
+from orchestrator.pipeline.analysis_log import AnalysisLog, Outcome
 from orchestrator.pipeline.keys import keys_by
 from orchestrator.pipeline.known import Known, planned
 from orchestrator.pipeline.lane import END, Lane, ends_the_attempt
 from orchestrator.pipeline.resuming import Resumed, checkpoint
+from orchestrator.pipeline.stages import Stages, Timed
 from orchestrator.ports import (
+    DecodeEvent,
     DecodeFinished,
     Decoder,
     DecodeRequest,
@@ -49,33 +53,10 @@ __all__ = ["Analysis", "AnalysisLog", "Known", "Outcome"]
 PROGRESS_SECONDS = 0.5
 
 
-class AnalysisLog(Protocol):
-    """Who an analysis tells what it finds. A segment counts as told once ``segment`` has returned."""
-
-    async def started(self, started: Started) -> None:
-        """The media was opened; said by every attempt."""
-        ...
-
-    async def segment(self, segment: Segment, checkpoint: Checkpoint) -> None:
-        """A segment is complete, and how another attempt can go on behind it."""
-        ...
-
-    async def progress(self, progress: Progress) -> None:
-        """How far it is."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How an analysis ended, and the keys of the analyzers that answered all of it with the same code and models."""
-
-    finished: Finished
-    keys: tuple[AnalyzerKey, ...]
-
-
 @dataclass
 class Analysis:
-    """Runs one media through its analyzers. ``run`` is called once."""
+    """Runs one media through its analyzers. ``run`` is called once. ``session`` is the decoder's, ``opened``: its media is, and its models
+    answer; so many segments are ``told``, those of earlier attempts included."""
 
     decoder: Decoder
     inference: Inference
@@ -83,9 +64,15 @@ class Analysis:
     profile: Profile
     limits: DecodeLimits
     log: AnalysisLog
+    stages: Stages = field(default_factory=Stages)
     _began: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
+        self.inference = Timed(self.inference, self.stages)
+        self.session: DecodeSession | None = None
+        self.opened = self.queues_for_memory = False
+        self.media: MediaInfo
+        self.told = 0
         self._moved = asyncio.Event()
         self._table = FrameTable()
         self._answered_frames = 0
@@ -106,19 +93,26 @@ class Analysis:
         self._resumed = Resumed.of(resume, segmented=self._known is None)
         self._failed = dict(self._resumed.failed)
         self._held = self._resumed.keys
+        self.stages.resume(self._resumed.spent)
+        self.told = self._resumed.done
         lanes = [analyzer for analyzer in self._running.analyzers if analyzer.name not in self._failed]
-        self._lanes = [Lane(analyzer, self._moved.set, self._resumed.begin) for analyzer in lanes]
+        self._lanes = [Lane(analyzer, self._moved.set, self._resumed.begin, self.stages) for analyzer in lanes]
         if self._known and not self._running.taps:
             return await self._take_over(self._known)
         models = asyncio.ensure_future(self.inference.ready(self._running.models))
         try:
+            self.queues_for_memory = True
             async with self.decoder.open(source, self._request()) as session:
+                self.session, self.queues_for_memory = session, False
                 events = aiter(session.events())
-                opened = await anext(events)
-                if not isinstance(opened, MediaOpened):
-                    raise AssertionError(f"a decoder opens with MediaOpened, not {type(opened).__name__}")
-                await self._open(opened)
-                await models
+                with tracing.span("media.open"):
+                    opened = await anext(events)
+                    if not isinstance(opened, MediaOpened):
+                        raise AssertionError(f"a decoder opens with MediaOpened, not {type(opened).__name__}")
+                    await self._open(opened)
+                    await models
+                self.opened = True
+                self.stages.add("open", time.monotonic() - self._began)
                 segments, end = await self._flow(session, events)
         finally:
             models.cancel()
@@ -141,7 +135,7 @@ class Analysis:
         return DecodeRequest(taps, self.limits, DecodeStart(tuple(first[tap] for tap in taps), resumed.mark))
 
     async def _open(self, opened: MediaOpened) -> None:
-        media = self._media = opened.media
+        media = self.media = opened.media
         self._segmenter = Segmenter(self._table, media.time_base, self.profile.max_segment_ns)
         resumed = self._resumed
         if resumed.begin and self._known is None:
@@ -170,13 +164,13 @@ class Analysis:
             await self.log.segment(told, checkpoint(planned(segment), state, LedgerMark(), {}))
         end = known.finished
         fate = (end.ledger, end.partial, end.first_bad_pts, end.fault)
-        return self._outcome(Finished(end.segments, end.media_ns, self._elapsed_ns(), *fate))
+        return self._outcome(Finished(end.segments, end.media_ns, self.elapsed_ns, *fate))
 
     async def _flow(self, session: DecodeSession, events: Any) -> tuple[int, DecodeFinished]:
         """Read, analyse and close side by side; returns the number of segments, and how the media ended."""
         closing = asyncio.ensure_future(self._close_segments(session))
         reporting = asyncio.ensure_future(self._report_progress(session))
-        reading = asyncio.ensure_future(self._read(events))
+        reading = asyncio.ensure_future(self._decode(session, events))
         tasks: list[asyncio.Task[Any]] = [closing, reporting, reading]
         try:
             # A failed reader or closer ends the analysis at once; the closer ends last when all is well.
@@ -191,10 +185,10 @@ class Analysis:
         return closing.result(), reading.result()
 
     def _finish(self, segments: int, end: DecodeFinished) -> Outcome:
-        media_ns = pts_to_ns(end.end_pts - self._media.start_pts, self._media.time_base)
+        media_ns = pts_to_ns(end.end_pts - self.media.start_pts, self.media.time_base)
         fate = (end.partial, end.first_bad_pts, end.fault)
         failed = tuple((name, self._failed[name]) for name in self.selection.names if name in self._failed)
-        return self._outcome(Finished(segments, media_ns, self._elapsed_ns(), end.ledger, *fate, failed))
+        return self._outcome(Finished(segments, media_ns, self.elapsed_ns, end.ledger, *fate, failed))
 
     def _outcome(self, finished: Finished) -> Outcome:
         held = self._hold_keys()
@@ -202,12 +196,16 @@ class Analysis:
 
     # --- from the decoder to the lanes -------------------------------------------------------------------------------
 
-    async def _read(self, events: Any) -> DecodeFinished:
+    async def _decode(self, session: DecodeSession, events: Any) -> DecodeFinished:
+        with tracing.span("decode", current=False):
+            return await self._read(session, events)
+
+    async def _read(self, session: DecodeSession, events: Any) -> DecodeFinished:
         lanes: Mapping[Tap, list[Lane]] = {
             tap: [lane for lane in self._lanes if lane.analyzer.tap == tap] for tap in self._running.taps
         }
         shots = self._running.shots
-        async for event in events:
+        while event := await self._next(session, events):
             if isinstance(event, FrameBatch):
                 await self._dispatch(event, lanes[event.tap])
             elif isinstance(event, TimelineGrew):
@@ -223,18 +221,34 @@ class Analysis:
                 for lane in self._lanes:
                     lane.advance(END)
                 if shots is not None:
-                    await shots.finish(frames, self.inference, self._cut)
+                    with self.stages.during(f"infer/{shots.name}"):
+                        await shots.finish(frames, self.inference, self._cut)
                 self._cut([], frames)
                 return event
         raise AssertionError("a decoder ends with DecodeFinished")
+
+    async def _next(self, session: DecodeSession, events: Any) -> DecodeEvent | None:
+        """The decoder's next event. What is waited for it is the decoder's time, or the client's, whose bytes are missing."""
+        began, starved = time.monotonic(), session.starved_seconds
+        try:
+            event: DecodeEvent | None = await anext(events, None)
+            return event
+        finally:
+            waited = time.monotonic() - began
+            fetching = min(waited, session.starved_seconds - starved)
+            self.stages.add("decode", waited - fetching)
+            if fetching:
+                self.stages.add("fetch", fetching)
 
     async def _dispatch(self, batch: FrameBatch, lanes: list[Lane]) -> None:
         """Give a batch to all who share its tap; its slot returns when the last has done with it."""
         holders: list[asyncio.Task[Any]] = []
         pictures = PictureBatch.of(batch, self.inference)
         try:
-            if self._running.shots is not None and batch.tap == self._running.shots.tap:
-                await self._running.shots.feed(batch, self.inference, self._cut)
+            shots = self._running.shots
+            if shots is not None and batch.tap == shots.tap:
+                with self.stages.during(f"infer/{shots.name}"):
+                    await shots.feed(batch, self.inference, self._cut)
             for lane in lanes:
                 task = await lane.put(pictures)
                 if task is not None:
@@ -267,15 +281,18 @@ class Analysis:
     async def _close_segments(self, session: DecodeSession) -> int:
         """Close every segment once all lanes have answered for it; returns their number after the last one."""
         async for plan, before in self._plans():
-            if not self._covered(plan):
-                session.hurry(plan.interval.end_frame)
-            while not self._covered(plan):
-                await self._wait()
-            told, memo = self._close(plan, before)
-            # Taken without a pause: what its parts say fits together.
-            point = checkpoint(plan, self._state(), session.mark(), memo)
-            if plan.index >= self._resumed.done:
-                await self.log.segment(told, point)
+            with tracing.span("segment", segment=plan.index):
+                if not self._covered(plan):
+                    session.hurry(plan.interval.end_frame)
+                while not self._covered(plan):
+                    await self._wait()
+                with self.stages.during("segment"):
+                    told, memo = self._close(plan, before)
+                # Taken without a pause: what its parts say fits together.
+                point = checkpoint(plan, self._state(), session.mark(), memo)
+                if plan.index >= self._resumed.done:
+                    await self.log.segment(told, point)
+                    self.told = plan.index + 1
             self._answered_frames = plan.interval.end_frame
         return self._closed
 
@@ -321,10 +338,12 @@ class Analysis:
                 self._failed[name] = lane.failure
             if remembered is not None:
                 memo[name] = remembered
+            reused = sum(observation.reused for observation in seen)
+            if plan.index >= self._resumed.done:
+                self.stages.given(name, len(seen), reused)
             if isinstance(value, Thumbnail):
                 thumbnail = value
             elif value is not None:
-                reused = sum(observation.reused for observation in seen)
                 annotations[name] = self._annotation(lane.analyzer, value, len(seen), reused)
         ordered = tuple(annotations[name] for name in self.selection.names if name in annotations)
         return Segment(plan.index, plan.interval, ordered, thumbnail, plan.final), memo
@@ -344,7 +363,8 @@ class Analysis:
         return state
 
     def _account(self) -> Mapping[str, object]:
-        return {"elapsed_ns": self._elapsed_ns(), "failed": dict(self._failed), "keys": self._hold_keys()}
+        failed, keys = dict(self._failed), self._hold_keys()
+        return {"elapsed_ns": self.elapsed_ns, "failed": failed, "keys": keys, "spent": self.stages.state()}
 
     def _hold_keys(self) -> Mapping[str, str]:
         """The keys that hold now as they have held from the first segment on: a model may change at any time."""
@@ -366,12 +386,19 @@ class Analysis:
     def _progress(self, session: DecodeSession) -> Progress:
         at_work = [lane.through for lane in self._lanes if lane.failure is None]
         frames = min(min(at_work, default=self._answered_frames), len(self._table) - 1)
-        done = self._table.pts[frames] - self._media.start_pts if frames > 0 else 0
-        media_ns, elapsed = pts_to_ns(done, self._media.time_base), self._elapsed_ns()
+        done = self._table.pts[frames] - self.media.start_pts if frames > 0 else 0
+        media_ns, elapsed = pts_to_ns(done, self.media.time_base), self.elapsed_ns
         eta = None
-        if self._media.duration_ns and media_ns > 0:
-            eta = max(0, (self._media.duration_ns - media_ns) * elapsed // media_ns)
+        if self.media.duration_ns and media_ns > 0:
+            eta = max(0, (self.media.duration_ns - media_ns) * elapsed // media_ns)
         return Progress(media_ns, elapsed, session.ledger(), eta)
 
-    def _elapsed_ns(self) -> int:
+    @property
+    def media_ns(self) -> int:
+        """How far it is: every analyzer has answered up to there."""
+        return self._progress(self.session).media_ns if self.session is not None and self.opened else 0
+
+    @property
+    def elapsed_ns(self) -> int:
+        """Time spent, that of earlier attempts included."""
         return self._resumed.elapsed_ns + int((time.monotonic() - self._began) * 1e9)

@@ -6,20 +6,23 @@ import asyncio
 import errno
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 import structlog
 
 from orchestrator.core.jobs import AnalysisFilter, AnalysisRecord, AnalysisState, SourceKind
 from orchestrator.core.retention import Kind, Policies, Reason, Removal, Weights, inventory, plan
+from orchestrator.core.statistics import LONGEST_HOURS
 from orchestrator.errors import AnalysisNotEnded, NotFound, ReelsiftError
+from orchestrator.pipeline.telemetry import Telemetry
 from orchestrator.ports import AnalysisStore, BlobStore
 
 PAGE = 256
+OUTCOMES_KEPT = timedelta(hours=LONGEST_HOURS + 24)  # what statistics may be asked for, and some more
 _UNENDED = frozenset(state for state in AnalysisState if not state.ended)
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 
 class Past(Protocol):
@@ -31,6 +34,10 @@ class Past(Protocol):
 
     async def drop(self, kind: Kind, analysis_id: str) -> Sequence[str]:
         """Forget an analysis' artifacts of a kind; returns keys of blobs that go with them. Raises ``AnalysisNotEnded``."""
+        ...
+
+    async def trim(self, before: datetime) -> None:
+        """Forget what became of analyses that ended before."""
         ...
 
     async def shrink(self) -> None:
@@ -51,15 +58,16 @@ class Cleaned:
         return sum(removal.size for removal in self.removed)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Cleaner:
-    """Cleans one store. ``blobs`` holds ``KIND/ANALYSIS/NAME``, ``uploads`` the spool files by id."""
+    """Cleans one store. ``blobs`` holds ``KIND/ANALYSIS/NAME``, ``uploads`` the spool files by id. ``policies`` may be exchanged."""
 
     store: AnalysisStore
     past: Past
     blobs: BlobStore
     uploads: BlobStore
     policies: Policies = field(default_factory=dict)
+    telemetry: Telemetry = field(default_factory=Telemetry)
 
     async def look(self, now: datetime | None = None) -> list[Removal]:
         """What is to go now, in the order in which to remove it. Changes nothing."""
@@ -76,6 +84,7 @@ class Cleaner:
         removals = await self.look()
         if dry_run:
             return Cleaned(tuple(removals))
+        await self.past.trim(datetime.now(UTC) - OUTCOMES_KEPT)
         removed: list[Removal] = []
         kept: list[tuple[Removal, str]] = []
         for removal in removals:
@@ -84,10 +93,11 @@ class Cleaner:
             except (ReelsiftError, OSError) as error:
                 reason = _reason(error)
                 kept.append((removal, reason))
-                log.warning("cleanup left something", kind=removal.kind, name=removal.name, reason=reason)
+                log.warning("cleanup.kept", kind=removal.kind, name=removal.name, reason=reason)
             else:
                 removed.append(removal)
-                log.info("cleaned up", kind=removal.kind, name=removal.name, size=removal.size, why=removal.reason)
+                self.telemetry.removed(removal.kind, removal.size)
+                log.info("cleanup.removed", kind=removal.kind, name=removal.name, size=removal.size, why=removal.reason)
         if removed:
             await self.past.shrink()
         return Cleaned(tuple(removed), tuple(kept))
@@ -98,7 +108,7 @@ class Cleaner:
             try:
                 await self.clean()
             except (ReelsiftError, OSError) as error:
-                log.warning("cleanup failed", reason=_reason(error))
+                log.warning("cleanup.failed", reason=_reason(error))
             await asyncio.sleep(every)
 
     async def _remove(self, removal: Removal) -> None:

@@ -46,11 +46,16 @@ class DiskGuard:
         every: float = EVERY,
         free: Callable[[Path], int] = free_bytes,
     ) -> None:
-        if not 0 <= low < high:
-            raise ValueError(f"the disk guard wants 0 <= low < high, got {low} and {high}")
-        self._folders, self._low, self._high = tuple(folders), low, high
+        self._folders = tuple(folders)
+        self.limit(low, high)
         self._every, self._free = every, free
         self._full = False
+
+    def limit(self, low: int, high: int) -> None:
+        """Put other limits in force."""
+        if not 0 <= low < high:
+            raise ValueError(f"the disk guard wants 0 <= low < high, got {low} and {high}")
+        self._low, self._high = low, high
 
     @property
     def full(self) -> bool:
@@ -59,7 +64,10 @@ class DiskGuard:
         full = free < (self._high if self._full else self._low)
         if full is not self._full:
             self._full = full
-            (log.error if full else log.info)("disk full" if full else "disk has room again", free_bytes=free)
+            if full:
+                log.error("disk.full", free_bytes=free)
+            else:
+                log.info("disk.freed", free_bytes=free)
         return full
 
     @property
@@ -85,6 +93,6 @@ class DiskGuard:
             try:
                 return await write()
             except DiskFull:
-                log.warning("a write met a full disk", free_bytes=self.free)
+                log.warning("disk.write_refused", free_bytes=self.free)
                 self._full = True  # whatever the numbers say: a quota, or a reserve of the file system
                 await asyncio.sleep(self._every)

@@ -21,18 +21,22 @@ from orchestrator.core.media import MediaInfo
 from orchestrator.core.results import At, Thumbnail, Value
 from orchestrator.core.segmenting import PlannedSegment
 from orchestrator.errors import InternalError, ReelsiftError, Unavailable
+from orchestrator.pipeline.stages import Stages
 
 IN_FLIGHT = 2  # batches of one lane with its models: one runs, one waits (FACTS: more gain nothing)
 END = 1 << 62  # a frame behind every media
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 
 class Lane:
     """One analyzer of one analysis. Frames below ``begin`` belong to segments closed before."""
 
-    def __init__(self, analyzer: Analyzer[Any], advanced: Callable[[], None], begin: int = 0) -> None:
+    def __init__(
+        self, analyzer: Analyzer[Any], advanced: Callable[[], None], begin: int = 0, stages: Stages | None = None
+    ) -> None:
         self.analyzer = analyzer
+        self._stages, self._stage = stages or Stages(), f"infer/{analyzer.name}"
         self.through = begin
         self.failure: str | None = None  # stable reason why it gave up; what was answered before still counts
         self.missing = False  # whether a segment was closed without it
@@ -87,7 +91,8 @@ class Lane:
 
     async def _analyze(self, batch: PictureBatch) -> Sequence[Any]:
         try:
-            values = await self.analyzer.analyze(batch)
+            with self._stages.during(self._stage):
+                values = await self.analyzer.analyze(batch)
             if len(values) != len(batch.rows):
                 raise ValueError(f"{len(values)} answers for {len(batch.rows)} pictures")
             return values
@@ -148,7 +153,7 @@ class Lane:
     def _give_up(self, error: BaseException) -> None:
         if self.failure is None:
             self.failure = error.reason if isinstance(error, ReelsiftError) else InternalError.reason
-            log.error("analyzer failed", analyzer=self.analyzer.name, reason=self.failure, exc_info=error)
+            log.error("analyzer.failed", analyzer=self.analyzer.name, reason=self.failure, exc_info=error)
         self.cancel()
         self._advanced()
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from orchestrator.core.model_versions import VersionInfo
-from orchestrator.core.rollout import Hit, Measured, Rollout, Step
+from orchestrator.core.rollout import Budgets, Hit, Measured, Rollout, Step
+from orchestrator.pipeline.control_ports import Condition
 
 __all__ = ["ModelServer", "RailHit", "RolloutStore", "VersionInfo"]
 
@@ -20,7 +21,19 @@ class RailHit(Exception):
 
 
 class ModelServer(Protocol):
-    """Versions of models in Triton. Which one answers for whom is what ``direct`` said last; without it, the repository's own choice."""
+    """Versions of models in Triton. Which one answers for whom is what ``direct`` said last; without it, the repository's own choice.
+    ``budgets`` of examinations may be exchanged."""
+
+    budgets: Budgets
+
+    @property
+    def release(self) -> str:
+        """Triton's own version; empty before it has answered."""
+        ...
+
+    def condition(self, model: str) -> Condition:
+        """Whether ``model`` can be asked now."""
+        ...
 
     @property
     def managed(self) -> bool:

@@ -1,6 +1,6 @@
 """What one attempt leaves to the next: a checkpoint behind each segment, and what it means to who goes on.
 
-The state of a checkpoint has the parts ``analysis`` (time spent, analyzers that gave up, keys that held), ``segmenter``
+The state of a checkpoint has the parts ``analysis`` (time spent, and on what; analyzers that gave up, keys that held), ``segmenter``
 and ``shots``. Where the segments are those of an earlier analysis, the latter two are missing.
 """
 
@@ -56,6 +56,11 @@ class Resumed:
     def elapsed_ns(self) -> int:
         """Time that earlier attempts have spent."""
         return int(self._analysis.get("elapsed_ns", 0))
+
+    @property
+    def spent(self) -> Mapping[str, Any]:
+        """On what, as ``Stages`` have left it."""
+        return dict(self._analysis.get("spent", {}))
 
     @property
     def failed(self) -> Mapping[str, str]:

@@ -25,6 +25,7 @@ from orchestrator.errors import (
 )
 from orchestrator.pipeline.model_ports import ModelServer, RailHit, RolloutStore
 from orchestrator.pipeline.served import Served
+from orchestrator.pipeline.telemetry import Telemetry
 
 Change = Callable[[Rollout], tuple[Rollout, int]]
 """From the present state to the next, and the version that the step is about. Raises ``IllegalStep``."""
@@ -41,8 +42,16 @@ def _now() -> datetime:
 class RolloutService:
     """Implements ``api.ports.Rollouts``. A ``version`` of 0 is the one that is in question."""
 
-    def __init__(self, server: ModelServer, store: RolloutStore, *, clock: Callable[[], datetime] = _now) -> None:
+    def __init__(
+        self,
+        server: ModelServer,
+        store: RolloutStore,
+        *,
+        clock: Callable[[], datetime] = _now,
+        telemetry: Telemetry | None = None,
+    ) -> None:
         self.server, self.store, self.now = server, store, clock
+        self._telemetry = telemetry or Telemetry()
         self.served = Served(server)
         self._name = f"reelsift@{socket.gethostname()}"
 
@@ -234,6 +243,7 @@ class RolloutService:
         failpoints.reach(f"{at}.after")
         self.served.direct({model: after})
         self.served.changed.set()
+        self._telemetry.stepped(model, action.value, automatic=automatic)
         log.info("rollout.step", model=model, action=action.value, version=version, stable=after.stable, who=who)
 
     async def _current(self, model: str) -> Rollout:

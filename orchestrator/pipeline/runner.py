@@ -6,26 +6,31 @@ How an attempt may end:
     Triton or the disk is away                back to the queue, and on from its last segment after a pause
     a model's version was rolled back         back to the queue, and on from its last segment at once
     our own fault                             back to the queue with a strike; at the second it is quarantined
+    it does not get on for ``stuck`` seconds  the same; nobody is blamed while the disk is full or the database away
     this server drains, or another goes first back to the queue
     this process dies                         the next one to look takes it back to the queue
+
+One that is stopped and does not end is abandoned: its place is free again, and what it still writes is refused, for its lease is over.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import Enum, auto
 
 import structlog
 
-from orchestrator.core.jobs import AnalysisRecord, AnalysisState, Lease, Queued, SourceKind
+from orchestrator import tracing
+from orchestrator.core.jobs import AnalysisState, Lease, Queued, SourceKind
+from orchestrator.core.profiles import Profile
 from orchestrator.core.results import Failed
 from orchestrator.core.scheduling import Place, Service, next_of, to_yield
 from orchestrator.errors import (
     AnalysisCancelled,
+    AnalysisStuck,
     DeadlineExceeded,
     DecoderCrashed,
     InternalError,
@@ -36,6 +41,8 @@ from orchestrator.errors import (
     VersionWithdrawn,
 )
 from orchestrator.pipeline.attempt import Attempt, Parts, Yielded
+from orchestrator.pipeline.running import Running, Stop
+from orchestrator.pipeline.telemetry import Worked
 
 TICK_SECONDS = 1.0
 BEAT_SECONDS = 2.0
@@ -43,57 +50,37 @@ DEAD_SECONDS = 15.0  # a lease whose beats stand still for so long is nobody's
 IDLE_SECONDS = 15.0  # an upload that does not grow for so long gives its place up
 PAUSE_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0)  # before a try after something was away
 SETTLE_SECONDS = 5.0  # for the store to hear how the last attempts ended
+ABANDON_SECONDS = 120.0  # for one that was stopped to end; a request to Triton may take half of it
 MAX_STRIKES = 2
 MAX_PAUSES = 12  # tries at one segment with something away: some minutes
 
-log = structlog.get_logger()
-
-
-class Stop(Enum):
-    """Why an attempt is stopped from outside."""
-
-    CANCEL = auto()
-    DEADLINE = auto()
-    YIELD = auto()
-    DRAIN = auto()
-    LOST = auto()
-
-
-@dataclass
-class _Running:
-    record: AnalysisRecord
-    lease: Lease
-    attempt: Attempt
-    since: float
-    task: asyncio.Task[None] | None = None
-    why: Stop | None = None
-    grown: float = 0.0  # when its upload last grew
-    size: int = 0
-
-    def stop(self, why: Stop) -> None:
-        """Stop the attempt; the first reason counts."""
-        if self.why is None and self.task is not None:
-            self.why = why
-            self.task.cancel()
+log = structlog.get_logger(__name__)
 
 
 class Runner:
-    """Runs up to ``running`` analyses at once. ``run`` goes on until it is cancelled.
+    """Runs up to ``running`` analyses at once; none is begun while it is ``paused``. ``run`` goes on until it is cancelled.
 
-    After ``interruptions`` deaths of the process at one segment an analysis is blamed for them, and quarantined.
+    After ``interruptions`` deaths of the process at one segment an analysis is blamed for them, and quarantined. One that does not get
+    on for ``stuck`` seconds is stopped. The three numbers may change at any time.
     """
 
-    def __init__(self, parts: Parts, *, owner: str, running: int, interruptions: int) -> None:
-        self._parts, self._owner, self._places, self._interruptions = parts, owner, running, interruptions
+    def __init__(
+        self, parts: Parts, *, owner: str, running: int, interruptions: int, stuck: float = float("inf")
+    ) -> None:
+        self._parts, self.owner = parts, owner
+        self.places, self.interruptions, self.stuck = running, interruptions, stuck
+        self.paused = False
         self._store = parts.store
-        self._running: dict[str, _Running] = {}
+        self._running: dict[str, Running] = {}
         self._ends: set[asyncio.Task[None]] = set()
         self._service = Service()
         self._pauses: dict[str, tuple[int, int, float]] = {}  # id -> tries, at which segment, not before
         self._outgrow: dict[str, int] = {}  # id -> bytes above which its upload deserves a place again
+        self._profiles: dict[str, Mapping[str, Profile]] = {}  # those with which an analysis was begun here
         self._beats: dict[Lease, tuple[int, float]] = {}
         self._woken = asyncio.Event()
         self._draining = False
+        self._telemetry = parts.telemetry
 
     def wake(self) -> None:
         """Something may be there to do."""
@@ -103,6 +90,15 @@ class Runner:
     def at_work(self) -> int:
         """Analyses that have a place."""
         return len(self._running)
+
+    def running(self) -> Sequence[Running]:
+        """What is at work here now."""
+        return list(self._running.values())
+
+    def idle(self) -> Mapping[str, float]:
+        """Seconds since each running analysis was seen to get on."""
+        now = time.monotonic()
+        return {each.record.id: now - each.moved for each in self._running.values()}
 
     def stop(self, analysis_id: str, why: Stop) -> bool:
         """Stop an analysis that runs here; whether it did."""
@@ -114,16 +110,17 @@ class Runner:
     async def run(self) -> None:
         """Take what is queued, again and again."""
         for analysis_id in await self._parts.commit(self._store.reclaim):
-            log.info("analysis goes on after an interruption", analysis_id=analysis_id)
+            log.info("analysis.reclaimed", analysis_id=analysis_id)
         if not self._store.shared:
             await self._release_the_bound()
         while True:
             try:
                 await self._round()
             except StoreUnavailable as error:
-                log.warning("the store does not answer", message=str(error))
+                log.warning("store.unavailable", message=str(error))
+                self._excuse()
             except ReelsiftError as error:
-                log.error("the runner met an error", reason=error.reason, message=str(error))
+                log.error("runner.failed", reason=error.reason, message=str(error))
             try:
                 async with asyncio.timeout(TICK_SECONDS):
                     await self._woken.wait()
@@ -134,6 +131,7 @@ class Runner:
     async def drain(self, seconds: float) -> None:
         """Take nothing new; what runs may finish within ``seconds``, the rest goes back to the queue."""
         self._draining = True
+        self._count()
         tasks = [running.task for running in self._running.values() if running.task]
         if tasks and seconds > 0:
             await asyncio.wait(tasks, timeout=seconds)
@@ -146,7 +144,9 @@ class Runner:
 
     async def _round(self) -> None:
         now = time.monotonic()
+        self._count()  # places and pauses change at any time
         self._watch_uploads(now)
+        self._watch_progress(now)
         if self._store.shared:
             await self._take_over_the_dead(now)
         if self._draining:
@@ -155,12 +155,14 @@ class Runner:
         for each in [each for each in waiting.values() if each.deadline and each.deadline <= datetime.now(UTC)]:
             del waiting[each.id]
             await self._expire(each)
+        if self.paused:
+            return
         eligible = {each.id: each for each in waiting.values() if self._eligible(each, now)}
-        while eligible and len(self._running) < self._places:
+        while eligible and len(self._running) < self.places:
             chosen = next_of(eligible.values(), self._occupied(now), self._service, now)
             assert chosen is not None
             del eligible[chosen.id]
-            lease = await self._store.claim(chosen.id, self._owner)
+            lease = await self._store.claim(chosen.id, self.owner)
             if lease is not None:
                 await self._begin(lease)
         if eligible:
@@ -193,6 +195,22 @@ class Runner:
                 self._outgrow[each.record.id] = each.size + 1
                 each.stop(Stop.YIELD)
 
+    def _watch_progress(self, now: float) -> None:
+        """What has not got on for long is stopped. Who waits for memory that others at work hold is not to blame."""
+        queueing = [each.attempt.queues_for_memory for each in self._running.values()]
+        for each in self._running.values():
+            if each.look(now) > self.stuck and each.why is None:
+                if self._parts.disk.full or (each.attempt.queues_for_memory and not all(queueing)):
+                    each.moved = now
+                    continue
+                log.error("session.stuck", analysis_id=each.record.id, stage=each.attempt.stage, seconds=self.stuck)
+                each.stop(Stop.STUCK)
+
+    def _excuse(self) -> None:
+        """Nobody can get on now."""
+        for each in self._running.values():
+            each.moved = time.monotonic()
+
     async def _take_over_the_dead(self, now: float) -> None:
         """Requeue leases whose holders have not beaten for long, by our own clock."""
         leases = await self._store.leases()
@@ -204,7 +222,7 @@ class Runner:
         }
         for lease, (_, since) in list(self._beats.items()):
             if now - since > DEAD_SECONDS:
-                log.warning("a runner is gone", analysis_id=lease.analysis_id, owner=lease.owner)
+                log.warning("runner.lost", analysis_id=lease.analysis_id, owner=lease.owner)
                 with suppress(LeaseLost):
                     await self._store.requeue(lease, reason="INTERRUPTED")
 
@@ -213,9 +231,11 @@ class Runner:
         for each in await self._store.queued():
             if (await self._store.get(each.id)).spec.bound:
                 await self._store.request_cancel(each.id)
+                ended = AnalysisCancelled("the call that it was bound to ended with its server")
+                self._tell_end(each.id, AnalysisState.CANCELLED, ended)
 
     async def _expire(self, each: Queued) -> None:
-        lease = await self._store.claim(each.id, self._owner)
+        lease = await self._store.claim(each.id, self.owner)
         if lease is not None:
             await self._fail(lease, DeadlineExceeded("the deadline passed before the analysis began"))
 
@@ -223,21 +243,28 @@ class Runner:
 
     async def _begin(self, lease: Lease) -> None:
         record = await self._store.get(lease.analysis_id)
-        if record.interruptions >= self._interruptions:
+        if record.interruptions >= self.interruptions:
             error = InternalError("the service died again and again while it worked on this media")
             await self._fail(lease, error, AnalysisState.QUARANTINED)
             return
-        running = _Running(record, lease, Attempt(self._parts, record, lease), time.monotonic())
-        running.grown = running.since
+        profiles = self._profiles.setdefault(record.id, self._parts.profiles)
+        running = Running(record, lease, Attempt(self._parts, record, lease, profiles), time.monotonic())
         self._running[record.id] = running
-        log.info("analysis begins", analysis_id=record.id, attempt=record.attempts, segments=record.segments)
-        running.task = asyncio.create_task(running.attempt.run(), name=f"analysis-{record.id}")
-        end = asyncio.create_task(self._see_through(running))
+        self._count()
+        request = {"request_id": record.spec.request_id} if record.spec.request_id else {}
+        # Every line and span of the attempt, and of what helps it, is this analysis'.
+        with (
+            structlog.contextvars.bound_contextvars(analysis_id=record.id, **request),
+            tracing.continued(record.spec.traceparent),
+        ):
+            log.info("analysis.begun", analysis_id=record.id, attempt=record.attempts, segments=record.segments)
+            running.task = asyncio.create_task(running.attempt.run(), name=f"analysis-{record.id}")
+            end = asyncio.create_task(self._see_through(running))
         self._ends.add(end)
         end.add_done_callback(self._ends.discard)
         running.task.add_done_callback(lambda _: self.wake())
 
-    async def _see_through(self, running: _Running) -> None:
+    async def _see_through(self, running: Running) -> None:
         """Wait for an attempt, keep its lease and its deadline, and settle how it ended."""
         record, task = running.record, running.task
         assert task is not None
@@ -245,7 +272,8 @@ class Runner:
         if self._store.shared:
             helpers.append(asyncio.create_task(self._beat(running)))
         try:
-            await asyncio.wait([task])
+            if not await running.ended(ABANDON_SECONDS):
+                log.error("session.abandoned", analysis_id=record.id, stage=running.attempt.stage)
         finally:
             for helper in helpers:
                 helper.cancel()
@@ -253,44 +281,49 @@ class Runner:
         try:
             await self._settle(running, task)
         except LeaseLost:
-            log.warning("analysis was taken over", analysis_id=record.id)
+            log.warning("analysis.taken_over", analysis_id=record.id)
+            self._forget(record.id)
         finally:
             del self._running[record.id]
+            self._count()
             self._parts.news.tell(record.id)
             self.wake()
 
-    async def _settle(self, running: _Running, task: asyncio.Task[None]) -> None:
-        record, lease = running.record, running.lease
+    async def _settle(self, running: Running, task: asyncio.Task[None]) -> None:
+        record, lease, worked = running.record, running.lease, running.worked()
         logger = log.bind(analysis_id=record.id)
-        error = running.why if task.cancelled() else task.exception()
+        error = running.why if not task.done() or task.cancelled() else task.exception()
         match error:
             case None:
-                logger.info("analysis finished")
-                self._forget(record.id)
+                self._tell_end(record.id, AnalysisState.SUCCEEDED, worked=worked)
             case Stop.CANCEL:
-                await self._fail(lease, AnalysisCancelled("the analysis was cancelled"), AnalysisState.CANCELLED)
+                terminated = (await self._parts.commit(lambda: self._store.get(record.id))).terminated
+                await self._fail(lease, AnalysisCancelled.of(terminated), AnalysisState.CANCELLED, worked)
             case Stop.DEADLINE:
-                await self._fail(lease, DeadlineExceeded("the deadline passed before the analysis ended"))
+                late = DeadlineExceeded("the deadline passed before the analysis ended")
+                await self._fail(lease, late, worked=worked)
+            case Stop.STUCK:
+                await self._strike(running, AnalysisStuck(f"the analysis did not get on for {self.stuck:g} seconds"))
             case Stop.YIELD | Stop.DRAIN | Yielded():
                 reason = error.name if isinstance(error, Stop) else Stop.YIELD.name
+                logger.info("analysis.yielded", reason=reason)
                 await self._requeue(lease, reason)
             case LeaseLost() | Stop.LOST:
                 raise LeaseLost("the lease is lost")
             case VersionWithdrawn():
-                logger.warning("analysis goes on with another version", message=str(error))
+                logger.warning("analysis.version_withdrawn", message=str(error))
                 await self._requeue(lease, error.reason)
             case Unavailable() if error.retryable and await self._pause(record.id):
-                logger.warning("analysis waits", reason=error.reason, message=str(error))
+                logger.warning("analysis.waits", reason=error.reason, message=str(error))
                 await self._requeue(lease, error.reason)
             case DecoderCrashed() | InternalError():
-                logger.error("analysis failed through our fault", reason=error.reason, message=str(error))
-                await self._strike(record, lease, error)
+                logger.error("analysis.faulted", reason=error.reason, message=str(error))
+                await self._strike(running, error)
             case ReelsiftError():
-                logger.info("analysis failed", reason=error.reason, message=str(error))
-                await self._fail(lease, error)
+                await self._fail(lease, error, worked=worked)
             case BaseException():
-                logger.error("analysis failed through our fault", exc_info=error)
-                await self._strike(record, lease, InternalError("an internal error ended this analysis"))
+                logger.error("analysis.faulted", reason=InternalError.reason, exc_info=error)
+                await self._strike(running, InternalError("an internal error ended this analysis"))
 
     async def _pause(self, analysis_id: str) -> bool:
         """Wait before the next attempt; False when it has been tried too often without getting on."""
@@ -301,34 +334,58 @@ class Runner:
         self._pauses[analysis_id] = (tries, segments, time.monotonic() + pause)
         return tries <= MAX_PAUSES
 
-    async def _strike(self, record: AnalysisRecord, lease: Lease, error: ReelsiftError) -> None:
-        if record.strikes + 1 >= MAX_STRIKES:
-            await self._fail(lease, error, AnalysisState.QUARANTINED)
+    async def _strike(self, running: Running, error: ReelsiftError) -> None:
+        if running.record.strikes + 1 >= MAX_STRIKES:
+            await self._fail(running.lease, error, AnalysisState.QUARANTINED, running.worked())
         else:
-            await self._parts.commit(lambda: self._store.requeue(lease, reason=error.reason, strike=True))
+            await self._requeue(running.lease, error.reason, strike=True)
 
-    async def _requeue(self, lease: Lease, reason: str) -> None:
-        await self._parts.commit(lambda: self._store.requeue(lease, reason=reason))
+    async def _requeue(self, lease: Lease, reason: str, *, strike: bool = False) -> None:
+        await self._parts.commit(lambda: self._store.requeue(lease, reason=reason, strike=strike))
+        self._telemetry.requeued(reason)
 
-    async def _fail(self, lease: Lease, error: ReelsiftError, state: AnalysisState = AnalysisState.FAILED) -> None:
+    async def _fail(
+        self,
+        lease: Lease,
+        error: ReelsiftError,
+        state: AnalysisState = AnalysisState.FAILED,
+        worked: Worked | None = None,
+    ) -> None:
         event = Failed(error.reason, error.grpc_code, str(error), error.retryable, tuple(sorted(error.detail.items())))
-        await self._parts.commit(lambda: self._store.end(lease, event, state))
-        self._forget(lease.analysis_id)
+        await self._parts.commit(lambda: self._store.end(lease, event, state, (), worked.spent if worked else None))
         self._parts.news.tell(lease.analysis_id)
-        log.info("analysis ended", analysis_id=lease.analysis_id, state=state.value, reason=error.reason)
+        self._tell_end(lease.analysis_id, state, error, worked)
+
+    def _tell_end(
+        self,
+        analysis_id: str,
+        state: AnalysisState,
+        error: ReelsiftError | None = None,
+        worked: Worked | None = None,
+    ) -> None:
+        """An analysis has ended; nothing is kept of it here."""
+        self._forget(analysis_id)
+        reason, told = (error.reason, {"message": str(error)}) if error else ("", {})
+        took = {"duration_ms": round(worked.seconds * 1000)} if worked else {}
+        log.info("analysis.ended", analysis_id=analysis_id, state=state.value, reason=reason, **told, **took)
+        self._telemetry.ended(state, reason, worked)
+
+    def _count(self) -> None:
+        self._telemetry.working(len(self._running), 0 if self._draining or self.paused else self.places)
 
     def _forget(self, analysis_id: str) -> None:
         self._service.forget(analysis_id)
         self._pauses.pop(analysis_id, None)
         self._outgrow.pop(analysis_id, None)
+        self._profiles.pop(analysis_id, None)
 
-    async def _keep_time(self, running: _Running) -> None:
+    async def _keep_time(self, running: Running) -> None:
         deadline = running.record.spec.deadline
         if deadline is not None:
             await asyncio.sleep(max(0.0, (deadline - datetime.now(UTC)).total_seconds()))
             running.stop(Stop.DEADLINE)
 
-    async def _beat(self, running: _Running) -> None:
+    async def _beat(self, running: Running) -> None:
         """Say that we live, and hear whether the client has cancelled elsewhere."""
         heard = time.monotonic()
         while True:

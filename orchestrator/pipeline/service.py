@@ -10,12 +10,13 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from orchestrator import exports
+from orchestrator import exports, tracing
 from orchestrator.analyzers.registry import select
 from orchestrator.core.jobs import (
     AnalysisFilter,
     AnalysisRecord,
     AnalysisSpec,
+    AnalysisState,
     Estimate,
     Page,
     RetryFrom,
@@ -23,78 +24,124 @@ from orchestrator.core.jobs import (
 )
 from orchestrator.core.results import FINAL_EVENTS, AnalysisEvent, Segment
 from orchestrator.errors import (
+    AnalysisCancelled,
     AnalysisNotEnded,
     Draining,
     FailedPrecondition,
     InvalidRequest,
     NotFound,
     SourceGone,
+    UnderMaintenance,
 )
 from orchestrator.pipeline.attempt import Parts, profile_of
 from orchestrator.pipeline.estimating import estimate
-from orchestrator.pipeline.runner import Runner, Stop
+from orchestrator.pipeline.runner import Runner
+from orchestrator.pipeline.running import Stop
 from orchestrator.pipeline.uploading import UploadWriter
 
 POLL_SECONDS = 1.0  # how often a watcher looks into a store that others write to as well
 PAGE = 64
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceLimits:
     """``running``: analyses at work at once. ``waiting``: further ones accepted. ``interruptions``: deaths of the process at one
-    segment, before its analysis is blamed for them.
+    segment, before its analysis is blamed for them. ``stuck``: seconds for which an analysis may not get on, before it is stopped.
     """
 
     running: int = 2
     waiting: int = 32
     interruptions: int = 5
+    stuck: float = 1800.0
 
 
 class AnalysisService:
     """Accepts analyses, has them run, and lets anyone read their events. See ``api.ports.Analyses``.
 
-    ``start`` begins to run what is queued.
+    ``start`` begins to run what is queued. ``server`` names this one in the leases that its runner holds.
     """
 
-    def __init__(self, parts: Parts, limits: ServiceLimits | None = None) -> None:
+    def __init__(self, parts: Parts, limits: ServiceLimits | None = None, server: str = "") -> None:
         self._parts, self._store = parts, parts.store
-        self._limits = limits or ServiceLimits()
-        limits = self._limits
-        self._runner = Runner(parts, owner=uuid.uuid4().hex, running=limits.running, interruptions=limits.interruptions)
+        self._limits = limits = limits or ServiceLimits()
+        self.runner = Runner(
+            parts,
+            owner=f"{server}/{uuid.uuid4().hex[:8]}",  # a restarted server is another owner
+            running=limits.running,
+            interruptions=limits.interruptions,
+            stuck=limits.stuck,
+        )
         self._running: asyncio.Task[None] | None = None
-        self._draining = False
+        self._draining = self._paused = False
+
+    @property
+    def limits(self) -> ServiceLimits:
+        """Those in force."""
+        return self._limits
+
+    def limit(self, limits: ServiceLimits) -> None:
+        """Put other limits in force. What is at work above a lower one is not disturbed."""
+        self._limits, runner = limits, self.runner
+        runner.places, runner.interruptions, runner.stuck = limits.running, limits.interruptions, limits.stuck
+        runner.wake()
 
     @property
     def accepting(self) -> bool:
-        """Whether new analyses are taken: not when draining, nor while the disk is full."""
-        return not (self._draining or self._parts.disk.full)
+        """Whether new analyses are taken: not when draining or paused, nor while the disk is full."""
+        return not (self._draining or self._paused or self._parts.disk.full)
+
+    def pause(self, paused: bool) -> None:
+        """While ``paused`` no analysis is accepted (``UnderMaintenance``) and none begun; what runs goes on."""
+        self._paused = self.runner.paused = paused
+        self.runner.wake()
+
+    def _check_open(self) -> None:
+        if self._draining:
+            raise Draining("this server is shutting down and takes no new analyses")
+        if self._paused:
+            raise UnderMaintenance("this server is in maintenance and takes no new analyses")
+
+    @property
+    def running(self) -> int:
+        """Analyses at work here."""
+        return self.runner.at_work
+
+    @property
+    def resting(self) -> bool:
+        """Whether somebody wants nothing to be begun: the server is going away, or in maintenance."""
+        return self._draining or self._paused
+
+    @property
+    def places(self) -> int:
+        """How many analyses may be at work here at once; 0 while none is begun any more."""
+        begins = self._running is not None and not self._running.done() and not self.resting
+        return self._limits.running if begins else 0
 
     def start(self) -> None:
         """Begin to run what is queued, what an earlier process left behind first."""
-        self._running = asyncio.create_task(self._runner.run(), name="runner")
+        self._running = asyncio.create_task(self.runner.run(), name="runner")
 
     # --- create ------------------------------------------------------------------------------------------------------
 
     async def create(self, spec: AnalysisSpec) -> tuple[AnalysisRecord, bool]:
         """Accept an analysis; whether it is new."""
-        if self._draining:
-            raise Draining("this server is shutting down and takes no new analyses")
+        self._check_open()
         self._parts.disk.check()
         analysis_id = uuid.uuid4().hex
-        spec = await self._examined(spec, analysis_id)
+        spec = replace(await self._examined(spec, analysis_id), traceparent=tracing.traceparent())
         limit = self._limits.running + self._limits.waiting
         record, created = await self._store.create(analysis_id, spec, limit=limit)
         if created:
-            log.info("analysis accepted", analysis_id=record.id, profile=spec.profile, request_id=spec.request_id)
-            self._runner.wake()
+            self._parts.telemetry.created()
+            log.info("analysis.accepted", analysis_id=record.id, profile=spec.profile, request_id=spec.request_id)
+            self.runner.wake()
         return record, created
 
     async def estimate(self, spec: AnalysisSpec) -> Estimate:
         """What ``spec`` would be and take; creates and analyses nothing."""
-        if self._draining:
-            raise Draining("this server is shutting down and takes no new analyses")
+        self._check_open()
         return await estimate(self._parts, await self._examined(spec, ""), self._limits.running)
 
     async def _examined(self, spec: AnalysisSpec, analysis_id: str) -> AnalysisSpec:
@@ -113,8 +160,10 @@ class AnalysisService:
         if record.state.ended:
             raise FailedPrecondition("the analysis has ended", state=record.state.value)
         writer = self._parts.sources.write(record.id, record.upload)
-        self._runner.wake()
-        return UploadWriter(self._store, self._parts.disk, writer, record, self._runner.wake)
+        self.runner.wake()
+        return UploadWriter(
+            self._store, self._parts.disk, writer, record, self.runner.wake, telemetry=self._parts.telemetry
+        )
 
     # --- look --------------------------------------------------------------------------------------------------------
 
@@ -181,14 +230,20 @@ class AnalysisService:
 
     # --- change ------------------------------------------------------------------------------------------------------
 
-    async def cancel(self, analysis_id: str) -> AnalysisRecord:
-        """Stop an analysis and wait until it has stopped; one that has ended stays as it is."""
-        record = await self._store.request_cancel(analysis_id)
+    async def cancel(self, analysis_id: str, *, terminated: str | None = None) -> AnalysisRecord:
+        """Stop an analysis and wait until it has stopped; one that has ended stays as it is. ``terminated``: why an operator does."""
+        waited = (await self._store.get(analysis_id)).state is AnalysisState.QUEUED
+        record = await self._store.request_cancel(analysis_id, terminated=terminated)
+        if waited and record.state is AnalysisState.CANCELLED:  # no runner had it: nobody else tells
+            self._parts.telemetry.ended(record.state, AnalysisCancelled.reason)
+            log.info(
+                "analysis.ended", analysis_id=analysis_id, state=record.state.value, reason=AnalysisCancelled.reason
+            )
         self._parts.news.tell(analysis_id)
         watch = self._parts.news.watch(analysis_id)
         try:
             while not record.state.ended:
-                self._runner.stop(analysis_id, Stop.CANCEL)
+                self.runner.stop(analysis_id, Stop.CANCEL)
                 record = await self._store.get(analysis_id)
                 if not record.state.ended:
                     await watch.wait(POLL_SECONDS)
@@ -222,7 +277,7 @@ class AnalysisService:
         retried, _ = await self.create(again)
         if spec.source.kind is SourceKind.UPLOAD:
             await self._store.set_upload(retried.id, record.upload)
-            self._runner.wake()
+            self.runner.wake()
         return await self._store.get(retried.id)
 
     async def delete(self, analysis_id: str) -> None:
@@ -232,14 +287,14 @@ class AnalysisService:
         source = record.spec.source
         if source.kind is SourceKind.UPLOAD and not await self._store.references(source):
             self._parts.sources.delete(source.name)
-        log.info("analysis deleted", analysis_id=analysis_id)
+        log.info("analysis.deleted", analysis_id=analysis_id)
 
     # --- the end -----------------------------------------------------------------------------------------------------
 
     async def drain(self, seconds: float) -> None:
         """Take no new work; what runs may finish within ``seconds``, the rest goes on when a server runs again."""
         self._draining = True
-        await self._runner.drain(seconds)
+        await self.runner.drain(seconds)
         if self._running is not None:
             self._running.cancel()
             with suppress(asyncio.CancelledError):

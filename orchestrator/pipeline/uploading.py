@@ -9,6 +9,7 @@ from orchestrator.core.jobs import AnalysisRecord, UploadState
 from orchestrator.errors import InvalidRequest
 from orchestrator.pipeline.disk import DiskGuard
 from orchestrator.pipeline.ports import SpoolWriter
+from orchestrator.pipeline.telemetry import Telemetry
 from orchestrator.ports import AnalysisStore
 
 
@@ -22,7 +23,9 @@ class UploadWriter:
         spool: SpoolWriter,
         record: AnalysisRecord,
         grown: Callable[[], None],
+        telemetry: Telemetry | None = None,
     ) -> None:
+        self._telemetry = telemetry or Telemetry()
         self._store, self._disk, self._spool, self._record, self._grown = store, disk, spool, record, grown
         self._state = record.upload
 
@@ -65,6 +68,7 @@ class UploadWriter:
         failpoints.reach("upload.synced")
         if state != self._state:
             await self._store.set_upload(self._record.id, state)
+            self._telemetry.uploaded(max(0, state.committed - self._state.committed))
             self._state = state
             self._grown()
         return state

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -45,15 +45,17 @@ class Server:
         self._settings = dict(settings or {})
         self._folder = tempfile.TemporaryDirectory(prefix="served-")  # short: a socket's path has 107 bytes
         self.log = Path(self._folder.name) / "log"
+        self.data = Path(self._folder.name) / "data"
         self.address = f"unix:{self._folder.name}/api"
         self._start()
 
     def _start(self) -> None:
         line = [REELSIFT, "serve", "--listen", self.address, "--profile-dir", PROFILES, "--max-running", "2"]
         mine = {
-            "REELSIFT_DATA_DIR": f"{self._folder.name}/data",
+            "REELSIFT_DATA_DIR": str(self.data),
             "REELSIFT_HTTP_LISTEN": f"unix:{self._folder.name}/http",
         }
+        self._over = False
         with self.log.open("wb") as output:
             self._process = subprocess.Popen(
                 [*line, "--drain-seconds", "2", "--log-json"],
@@ -74,7 +76,7 @@ class Server:
         self._start()
 
     def _serves(self) -> bool:
-        return '"event":"serving"' in self.log.read_text()
+        return '"event":"service.serving"' in self.log.read_text()
 
     @property
     def pid(self) -> int:
@@ -83,6 +85,10 @@ class Server:
     @property
     def alive(self) -> bool:
         return self._process.poll() is None
+
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        self._process.send_signal(number)
 
     def tree(self) -> list[psutil.Process]:
         """Every process below the server."""
@@ -127,18 +133,32 @@ class Server:
         lines = (line for line in self.log.read_text().splitlines() if line.startswith("{"))
         return [json.loads(line) for line in lines]
 
-    def stop(self) -> None:
-        """End it as an operator does. Raises ``AssertionError`` when it ends badly or leaves something behind."""
+    def leave(self) -> None:
+        """End it as an operator does; its data stay. Raises ``AssertionError`` when it ends badly or leaves something behind."""
         below = self.tree()
+        self._process.send_signal(signal.SIGTERM)
+        self.left(below)
+
+    def left(self, below: Sequence[psutil.Process] = ()) -> None:
+        """Wait for the end that somebody asked for, and look at it as ``leave`` does."""
+        self._over = True
+        status = self._process.wait(STOP_SECONDS)
+        text = self.log.read_text()
+        assert status == 0, f"it left with {status}:\n{text[-5000:]}"
+        assert "Traceback" not in text, text[-5000:]
+        _, alive = psutil.wait_procs(below, timeout=2)
+        assert not alive, f"processes were left behind: {alive}"
+        assert not list(SHM.glob(f"reelsift-{self.pid}-*")), "shared memory was left behind"
+
+    def begin(self) -> None:
+        """Begin anew with the data of before."""
+        self._start()
+
+    def stop(self) -> None:
+        """End it for good, as ``leave`` does."""
         try:
-            self._process.send_signal(signal.SIGTERM)
-            status = self._process.wait(STOP_SECONDS)
-            text = self.log.read_text()
-            assert status == 0, f"it left with {status}:\n{text[-5000:]}"
-            assert "Traceback" not in text, text[-5000:]
-            _, alive = psutil.wait_procs(below, timeout=2)
-            assert not alive, f"processes were left behind: {alive}"
-            assert not list(SHM.glob(f"reelsift-{self.pid}-*")), "shared memory was left behind"
+            if not self._over:
+                self.leave()
         finally:
             self._process.kill()
             self._folder.cleanup()

@@ -1,29 +1,21 @@
-"""The command as a user meets it: what it says, how it ends, and what the README promises of it."""
+"""The command as a user meets it: what it says, and how it ends. What pages promise of it: ``test_pages.py``."""
 
 from __future__ import annotations
 
 import json
 import re
-import shlex
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-import typer
 
 from orchestrator.api import messages as pb
-from orchestrator.cli.main import app
 from tests.acceptance.answers import assert_same, parse, reelsift
 from tests.acceptance.conftest import Run
 from tests.acceptance.server import SHM, Server
 from tests.media.pathology import CASES, GOOD
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMANDS = [
-    line.split("#")[0].split(">")[0].strip() for line in README.splitlines() if line.startswith("    .venv/bin/")
-]
-TARGETS = [line.split("#")[0].split() for line in README.splitlines() if line.startswith("    make ")]
 CHECKED = {"python", "triton", "models", "shared memory", "sandbox", "decode worker", "disk, uploads", "open files"}
 
 
@@ -160,29 +152,6 @@ def test_the_terminal_view_shows_progress_and_segments(server: Server, tmp_path:
     assert re.search(r"\b50\b", done.stdout), "frames"
 
 
-# --- the README ------------------------------------------------------------------------------------------------------
-
-
-def test_the_readme_shows_every_command() -> None:
-    shown = {shlex.split(line)[1] for line in COMMANDS}
-    assert shown == set(typer.main.get_command(app).commands)
-
-
-@pytest.mark.parametrize("line", COMMANDS)
-def test_each_line_of_the_readme_is_understood(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Parsed by the real command, with what it names; nothing runs."""
-    program, *words = shlex.split(line)
-    assert program == ".venv/bin/reelsift"
-    (tmp_path / "holiday.mp4").touch()
-    (tmp_path / "backups" / "monday").mkdir(parents=True)
-    monkeypatch.chdir(tmp_path)
-    command = typer.main.get_command(app)
-    while commands := getattr(command, "commands", None):
-        assert words[0] in commands, line
-        command = commands[words.pop(0)]
-    assert not command.make_context("reelsift", words).args
-
-
 @pytest.mark.parametrize(
     "words", [[], ["analyze"], ["serve"], ["doctor"], ["models"], ["models", "list"], ["jobs"], ["jobs", "list"]]
 )
@@ -190,16 +159,3 @@ def test_help_explains(words: list[str]) -> None:
     done = reelsift(*words, "--help")
     assert done.returncode == 0
     assert "Usage: reelsift" in done.stdout
-
-
-def test_every_target_of_the_readme_exists() -> None:
-    rules = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-    wanted = {words[1] for words in TARGETS}
-    assert wanted >= {"demo", "setup", "test", "bench"}
-    assert wanted <= rules
-
-
-def test_every_link_and_file_of_the_readme_exists() -> None:
-    named = [*re.findall(r"\]\(([^)#]+)\)", README), *re.findall(r"`?\b(ops/[\w/.]+\.md)`?", README)]
-    assert len(named) > 5
-    assert not [name for name in named if not (ROOT / name).exists()]

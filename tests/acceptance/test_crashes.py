@@ -41,7 +41,7 @@ def decoder(server: Server) -> list[psutil.Process]:
 
 
 def decoder_deaths(server: Server) -> int:
-    return sum(event["event"] == "decode worker died" for event in server.events())
+    return sum(event["event"] == "decoder.died" for event in server.events())
 
 
 async def held(data: bytes, killed: list[psutil.Process]) -> AsyncIterator[bytes]:

@@ -18,13 +18,14 @@ from pathlib import Path
 from orchestrator.adapters.frames.arena import Arena
 from orchestrator.app import running_app
 from orchestrator.cli import loop
+from orchestrator.pipeline.telemetry import Telemetry
 from orchestrator.ports import Inference
 from orchestrator.settings import Settings
 from tests.support.ort_inference import OrtInference
 
 
 @asynccontextmanager
-async def in_process(settings: Settings, _: Arena) -> AsyncIterator[Inference]:
+async def in_process(settings: Settings, _: Arena, __: Telemetry) -> AsyncIterator[Inference]:
     """Models inside this process."""
     yield OrtInference(settings.model_repository)
 

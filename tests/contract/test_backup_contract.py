@@ -18,11 +18,12 @@ from orchestrator.adapters.stores.manifest import NAME, Manifest
 from orchestrator.adapters.stores.migrate import upgrade
 from orchestrator.adapters.stores.postgres import open_postgres
 from orchestrator.adapters.stores.rollouts import SqlRollouts
-from orchestrator.adapters.stores.sql import SqlAnalysisStore, open_store
+from orchestrator.adapters.stores.sql import SqlAnalysisStore, open_database, open_store
 from orchestrator.adapters.stores.sqlite import open_sqlite
 from orchestrator.core.jobs import AnalysisFilter, AnalysisState
 from orchestrator.errors import NotFound, SetupError
 from tests.support.backups import BYTES, COMMITTED, REPORT, contents, destroy, furnish, place_of, succeed
+from tests.support.older import copy_known
 from tests.support.rollouts import ROLLOUT, roll_out
 from tests.support.store_values import FAILED, PATH, checkpoint, segment
 
@@ -163,8 +164,11 @@ async def test_a_backup_of_an_older_version(
         old = postgres.url(postgres.create())
         database = open_postgres(old)
     upgrade(database, "0001")
-    await SqlAnalysisStore(database).create("old", PATH, limit=10)  # no later migration has changed this table
-    database.close()
+    today = open_database(tmp_path / "today")
+    await SqlAnalysisStore(today).create("old", PATH, limit=10)
+    copy_known(today, database)
+    for each in (today, database):
+        each.close()
     manifest = await back_up(place_of(old, tmp_path / "elsewhere"), tmp_path / "backup")
     assert manifest.revision == "0001"
     await restore(place, tmp_path / "backup")

@@ -40,6 +40,18 @@ DAMAGES: dict[str, tuple[str, str]] = {
         "UPDATE analyses SET failure = '{}' WHERE id = 'growing'",
         "a final event, and only with a final state",
     ),
+    "nobody noted its end": (
+        "DELETE FROM outcomes WHERE analysis_id = 'done'",
+        "what became of an ended analysis is noted, and of no other",
+    ),
+    "an end that is another": (
+        "UPDATE outcomes SET state = 'FAILED' WHERE analysis_id = 'done'",
+        "what became of an ended analysis is noted, and of no other",
+    ),
+    "an end that has not come": (
+        "UPDATE outcomes SET analysis_id = 'growing' WHERE analysis_id = 'done'",
+        "what became of an ended analysis is noted, and of no other",
+    ),
     "a gap in time": (
         "UPDATE segments SET start_pts = start_pts + 1 WHERE analysis_id = 'done' AND number = 1",
         "segments tile the media from frame 0",

@@ -1,4 +1,4 @@
-"""The fault harnesses in full: ``python -m tests.faults [R1 R2 R3 R4 R5 R11 R19 backup] [--out FILE] [--seed N] [--minutes M]``.
+"""The fault harnesses in full: ``python -m tests.faults [R1 R2 R3 R4 R5 R11 R16 R19 backup] [--out FILE] [--seed N] [--minutes M]``.
 
 Each part's outcome is a line of JSON in FILE, and a part that is there already is not run again: so an interrupted run goes on,
 and several runs (or machines, with other seeds) add up. In the end there is one line for each promise, and the exit status tells
@@ -20,7 +20,19 @@ from typing import Any
 
 import structlog
 
-from tests.faults import at_work, backups, failpoints, fills, histories, kills, powerloss, rollouts, submits, upgrades
+from tests.faults import (
+    at_work,
+    backups,
+    drains,
+    failpoints,
+    fills,
+    histories,
+    kills,
+    powerloss,
+    rollouts,
+    submits,
+    upgrades,
+)
 from tests.faults.following import References
 from tests.faults.serving import lasting_triton
 
@@ -50,6 +62,7 @@ def parts(seed: int) -> Iterator[Part]:
     yield Part("R4", f"seed {seed}", lambda: asyncio.run(_submits(seed)).as_json())
     yield Part("R11", f"seed {seed}", lambda: asyncio.run(_fills(seed)).as_json())
     yield Part("backup", f"seed {seed}", lambda: asyncio.run(_backups(seed)).as_json())
+    yield Part("R16", f"seed {seed}", lambda: asyncio.run(drains.play(drains.Plan(seed))).as_json())
     yield Part("R19", f"seed {seed}", lambda: asyncio.run(upgrades.play(upgrades.Plan())).as_json())
     for database in histories.DATABASES:
         for number in range(seed * 1000, seed * 1000 + PARTS):
@@ -115,7 +128,15 @@ def report(lines: Sequence[Line]) -> Iterator[str]:
                 deaths[name] = deaths.get(name, 0) + number
         broken = [text for each in by["R2"] for text in each["broken"]]
         yield failpoints.summary({"deaths": deaths, "broken": broken}, failpoints.names(), TIMES)
-    for promise, module in (("R3", powerloss), ("R4", submits), ("R11", fills), ("R19", upgrades), ("backup", backups)):
+    alone = (
+        ("R3", powerloss),
+        ("R4", submits),
+        ("R11", fills),
+        ("R16", drains),
+        ("R19", upgrades),
+        ("backup", backups),
+    )
+    for promise, module in alone:
         for each in by.get(promise, ()):
             yield module.summary(each)
 
@@ -123,7 +144,7 @@ def report(lines: Sequence[Line]) -> Iterator[str]:
 def main() -> int:
     """Run what is missing and report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("promises", nargs="*", default=["R1", "R2", "R3", "R4", "R5", "R11", "R19", "backup"])
+    parser.add_argument("promises", nargs="*", default=["R1", "R2", "R3", "R4", "R5", "R11", "R16", "R19", "backup"])
     parser.add_argument("--out", type=Path, default=Path("faults.jsonl"))
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no part after so long")

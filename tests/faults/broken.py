@@ -20,10 +20,12 @@ from orchestrator.adapters.stores.sql import SqlAnalysisStore
 from orchestrator.adapters.triton.client import Pinned
 from orchestrator.adapters.triton.connection import Connection as TritonConnection
 from orchestrator.adapters.triton.model import Model
+from orchestrator.api.server import GrpcServer
 from orchestrator.core.jobs import AnalysisRecord, AnalysisSpec, Checkpoint, Lease
 from orchestrator.core.results import Segment
-from orchestrator.errors import LeaseLost
+from orchestrator.errors import InternalError, LeaseLost
 from orchestrator.pipeline.disk import DiskGuard
+from orchestrator.pipeline.runner import Runner
 
 T = TypeVar("T")
 
@@ -89,12 +91,29 @@ async def unpinned(view: Pinned, model: str) -> tuple[Model, TritonConnection]:
         return await view._supervisor.healed(pin.name(model))
 
 
+async def silent_drain(server: GrpcServer) -> None:
+    """Nobody is told that the server goes away."""
+
+
+_requeue = Runner._requeue
+
+
+async def dropping_requeue(runner: Runner, lease: Lease, reason: str) -> None:
+    """What a drain ends, ends for good."""
+    if reason == "DRAIN":
+        await runner._fail(lease, InternalError("dropped"))
+    else:
+        await _requeue(runner, lease, reason)
+
+
 FAULTS: dict[str, tuple[type, str, Callable[..., object]]] = {
     "torn": (SqlAnalysisStore, "commit_segment", torn_commit),
     "late": (SqlAnalysisStore, "commit_segment", late_commit),
     "blind": (SqlAnalysisStore, "create", blind_create),
     "impatient": (DiskGuard, "through", impatient_through),
     "unpinned": (Pinned, "_answering", unpinned),
+    "silent": (GrpcServer, "drain", silent_drain),
+    "dropping": (Runner, "_requeue", dropping_requeue),
 }
 
 

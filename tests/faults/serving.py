@@ -41,6 +41,7 @@ class Served:
     program: Sequence[str] = (str(REELSIFT),)
     settings: Mapping[str, str] = field(default_factory=dict)
     data: Path = Path()
+    drain_seconds: float = 5.0
     starts: int = 0
 
     def __post_init__(self) -> None:
@@ -64,7 +65,8 @@ class Served:
         """Start it, and do not wait."""
         assert not self.alive
         self.starts += 1
-        line = [*self.program, "serve", "--listen", self.address, "--log-json", "--drain-seconds", "5"]
+        line = [*self.program, "serve", "--listen", self.address, "--log-json"]
+        line += ["--drain-seconds", str(self.drain_seconds)]
         line += ["--triton", self.triton] if self.triton else []
         line += [word for root in self.roots for word in ("--root", str(root))]
         ours = {TOKEN: self.token, "REELSIFT_DATA_DIR": str(self.data), "REELSIFT_HTTP_LISTEN": "", **self.settings}
@@ -79,7 +81,7 @@ class Served:
         while self.alive:
             with self.log.open("rb") as log:
                 log.seek(self._began)
-                if b'"event":"serving"' in log.read():
+                if b'"event":"service.serving"' in log.read():
                     return True
             assert time.monotonic() - began < seconds, f"it does not come up:\n{self.tail()}"
             await asyncio.sleep(0.02)
@@ -135,7 +137,7 @@ class Served:
     def given_up(self) -> list[str]:
         """What its log says of analyzers that gave up: of sound media that is always a fault."""
         lines = self.log.read_text(errors="replace").splitlines()
-        return [f"given up: {line[:2000]}" for line in lines if '"event":"analyzer failed"' in line]
+        return [f"given up: {line[:2000]}" for line in lines if '"event":"analyzer.failed"' in line]
 
     def tail(self, size: int = 6000) -> str:
         """The end of its log."""

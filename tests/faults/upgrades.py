@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
-import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -25,10 +23,9 @@ from google.protobuf import json_format
 from orchestrator.api import messages as pb
 from orchestrator.api.client import AnalysisOptions, ClientError, ReelsiftClient, connect
 from orchestrator.api.gen.reelsift.v1.model_pb2 import VERSION_STATE_STABLE as STABLE
-from orchestrator.settings import Settings
 from tests.faults.kills import clips
 from tests.faults.serving import Served
-from tests.support.further import further_version
+from tests.support.further import Make, further_version, two_versions
 
 MODEL, FIRST, SECOND = "labels", 1, 2
 PROFILE = "description = 'upgrades'\nmax_segment = 1.0\n[analyzers.labels]\nfps = 2\nreuse = false\n"
@@ -92,17 +89,13 @@ class Stage:
         return {version async for segment in self.analyze() for version in versions(segment)}
 
 
-Make = Callable[[Path, int, int], object]
-"""Makes a version of a model's folder of another one."""
-
-
 @asynccontextmanager
 async def staged(running: int, program: Sequence[str] = (), make: Make = further_version) -> AsyncIterator[Stage]:
     """Such a service, for ``running`` analyses at once, whose second version is what ``make`` makes."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="upgrades-")))
         film = (await asyncio.to_thread(clips, folder / "clips", 1))[0]
-        repository = await asyncio.to_thread(two_versions, folder, make)
+        repository = await asyncio.to_thread(two_versions, folder, MODEL, make)
         (folder / "profiles").mkdir()
         (folder / "profiles" / "upgrades.toml").write_text(PROFILE)
         settings = {
@@ -119,15 +112,6 @@ async def staged(running: int, program: Sequence[str] = (), make: Make = further
         yield Stage(served, await stack.enter_async_context(connect(served.address)), film)
 
 
-def two_versions(folder: Path, make: Make = further_version) -> Path:
-    """A repository like ours, which also has a second version of the model."""
-    repository, ours = folder / "models", Settings().model_repository
-    only = shutil.ignore_patterns(".*", "[02-9]*", "1?*")  # the first versions
-    shutil.copytree(ours, repository, copy_function=os.link, ignore=only)
-    make(repository / MODEL, FIRST, SECOND)
-    return repository
-
-
 async def play(plan: Plan) -> Outcome:
     """Everything once."""
     began, outcome = time.monotonic(), Outcome()
@@ -137,7 +121,7 @@ async def play(plan: Plan) -> Outcome:
         outcome.steady_p99 = await load.during(asyncio.sleep(plan.steady_seconds))
         outcome.upgrading_p99 = await load.during(_upgrade(stage.client, plan, outcome))
         outcome.broken += stage.served.given_up()
-        outcome.retried = stage.served.log.read_text(errors="replace").count('"event":"analysis waits"')
+        outcome.retried = stage.served.log.read_text(errors="replace").count('"event":"analysis.waits"')
         await stage.served.stop()
     outcome.seconds = round(time.monotonic() - began, 1)
     return outcome

@@ -11,13 +11,16 @@ from sqlalchemy import insert, inspect, text
 
 from orchestrator.adapters.blobs.local import LocalBlobs
 from orchestrator.adapters.stores.backup import Place
+from orchestrator.adapters.stores.operations import SqlOperations
 from orchestrator.adapters.stores.rollouts import SqlRollouts
 from orchestrator.adapters.stores.schema import artifacts
 from orchestrator.adapters.stores.snapshot_postgres import PostgresSnapshots
 from orchestrator.adapters.stores.snapshot_sqlite import SqliteSnapshots
 from orchestrator.adapters.stores.sql import SqlAnalysisStore, open_database
 from orchestrator.core.jobs import AnalysisSpec, AnalysisState, SourceKind, SourceRef, UploadState
+from orchestrator.core.statistics import Sample
 from orchestrator.ports import AnalysisStore
+from tests.support.operations_store import THEN, alert, silence
 from tests.support.rollouts import ROLLOUT, roll_out
 from tests.support.store_values import FINISHED, PATH, checkpoint, running, segment
 
@@ -48,7 +51,7 @@ async def succeed(store: AnalysisStore, name: str, asked: AnalysisSpec = PATH, s
 
 async def furnish(store: SqlAnalysisStore, place: Place) -> None:
     """Analyses in every stage: done (with a report), running on an upload that grows, waiting for one, and one that is done with its
-    upload. And a model whose second version was promoted, and whose third is on trial."""
+    upload. And a model whose second version was promoted, and whose third is on trial; alerts, a silence, and a sample."""
     await succeed(store, "done", segments=3)
     await place.blobs.put(REPORT, b"<html>")
     row = {"key": REPORT, "analysis_id": "done", "kind": "REPORT", "size": 6, "create_us": 1}
@@ -61,6 +64,10 @@ async def furnish(store: SqlAnalysisStore, place: Place) -> None:
     (place.uploads / "growing").write_bytes(BYTES)
     (place.uploads / "uploaded").write_bytes(b"old")
     await roll_out(SqlRollouts(store.database), ROLLOUT)
+    operations = SqlOperations(store.database)
+    await operations.keep([alert(), alert("over", component="queue", resolved=THEN, notified=True)])
+    await operations.silence(silence())
+    await operations.add(Sample("here", THEN, {"cpu_ratio": 0.5, "disk_free_bytes/data": 1e12}))
 
 
 def contents(target: str | Path) -> Rows:

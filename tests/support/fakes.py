@@ -96,6 +96,8 @@ class FakeInference:
 class ScriptedDecoder:
     """Plays a list of events, and remembers who hurried it."""
 
+    starved, starved_seconds = False, 0.0
+
     def __init__(self, events: Sequence[Any], failure: Exception | None = None) -> None:
         self.script, self.failure, self.hurried = events, failure, []
 

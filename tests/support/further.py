@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from onnx import helper, numpy_helper
 from tritonclient.grpc import model_config_pb2
 
 from orchestrator.adapters.triton.server import _BACKENDS as BACKENDS
+from orchestrator.settings import Settings
 
 SMALLER = 0.998  # times; what one version says is never quite what the other one does
 
@@ -38,6 +40,24 @@ def further_version(model: Path, version: int, further: int, output: str = "scor
     shutil.copy2(old / "manifest.json", new)
     sign(new, "model.onnx")
     return new
+
+
+Make = Callable[[Path, int, int], object]
+"""Makes a version of a model's folder of another one."""
+
+
+def two_versions(folder: Path, model: str, make: Make = further_version) -> Path:
+    """``folder``/models: a repository like ours, which also has a second version of ``model``."""
+    repository, ours = folder / "models", Settings().model_repository
+
+    def left_out(folder: str, names: list[str]) -> list[str]:
+        """What is not built, and other versions of ``model``."""
+        further = Path(folder).name == model
+        return [name for name in names if name.startswith(".") or (further and name.isdecimal() and name != "1")]
+
+    shutil.copytree(ours, repository, copy_function=os.link, ignore=left_out)
+    make(repository / model, 1, 2)
+    return repository
 
 
 _TURNING = """

@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from orchestrator.core.model_versions import VersionInfo
-from orchestrator.core.rollout import Hit, Measured, Rollout, Step
+from orchestrator.core.rollout import Budgets, Hit, Measured, Rollout, Step
 from orchestrator.errors import InferenceUnavailable, NotFound
+from orchestrator.pipeline.control_ports import Condition
 from orchestrator.pipeline.model_ports import RailHit
 
 Key = tuple[str, int]
@@ -36,6 +37,14 @@ class FakeModelServer:
     down: bool = False
     gate: asyncio.Event | None = None
     _loading: bool = False
+
+    budgets: Budgets = field(default_factory=Budgets)
+    release: str = "2.0"
+
+    def condition(self, model: str) -> Condition:
+        if model not in self.repository:
+            return Condition(False, "it is not exported")
+        return Condition(not self.down, "Triton is away" if self.down else "", str(self.default(model)))
 
     def models(self) -> Sequence[str]:
         return sorted(self.repository)

@@ -98,7 +98,7 @@ class Bench:
         return SourceRef(SourceKind.PATH, str(path))
 
     @asynccontextmanager
-    async def service(self, **limits: int) -> AsyncIterator[AnalysisService]:
+    async def service(self, **limits: Any) -> AsyncIterator[AnalysisService]:
         async with open_store(self.database or self.folder / "data") as store:
             disk = DiskGuard((self.folder,), low=1000, high=2000, every=0.01, free=lambda _: self.free)
             parts = Parts(
@@ -111,7 +111,7 @@ class Bench:
                 limits=DecodeLimits(),
                 disk=disk,
             )
-            made = AnalysisService(parts, ServiceLimits(**limits))
+            made = AnalysisService(parts, ServiceLimits(**limits), "here")
             made.start()
             try:
                 yield made

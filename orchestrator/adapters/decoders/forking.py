@@ -12,12 +12,13 @@ import sys
 from collections import deque
 from pathlib import Path
 
+import psutil
 import structlog
 
 from orchestrator.adapters.decoders import wire
 from orchestrator.adapters.decoders.wire import MAX_MESSAGE, Message, ProtocolError, encode
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 START_SECONDS = 60.0
 _PACKAGES = str(Path(__file__).resolve().parents[3])
@@ -49,7 +50,9 @@ class Forked:
         return self.returncode
 
     def end(self, status: int | None) -> None:
-        """It is dead."""
+        """It is dead; the first who knows counts."""
+        if self._over.is_set():
+            return
         self.returncode = status
         os.close(self._handle)
         self._over.set()
@@ -59,11 +62,14 @@ class Forked:
         loop = asyncio.get_running_loop()
 
         def over() -> None:
-            loop.remove_reader(self._handle)
+            loop.remove_reader(handle)
             self.end(None)
+            os.close(handle)
 
-        self.kill()
-        loop.add_reader(self._handle, over)
+        if not self._over.is_set():
+            self.kill()
+            handle = os.dup(self._handle)  # its own: the fork server may tell meanwhile
+            loop.add_reader(handle, over)
 
 
 class ForkServer:
@@ -86,6 +92,16 @@ class ForkServer:
         except TimeoutError:
             life.end()
             raise ForkServerDied("the fork server does not answer") from None
+
+    @property
+    def alive(self) -> bool:
+        """Whether it is there, or on its way, and has not been stopped."""
+        return self._life is not None and not self._life.ended and not self._life.stopped
+
+    @property
+    def children(self) -> int:
+        """How many of its workers live."""
+        return 0 if self._life is None else self._life.children
 
     async def close(self) -> None:
         """End it, with every worker that it has forked."""
@@ -130,6 +146,19 @@ class _Life:
         """Whether no more can be had from it."""
         return self._buried is not None
 
+    @property
+    def children(self) -> int:
+        """How many of its workers live."""
+        return len(self._children)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a signal keeps it from running."""
+        try:
+            return psutil.Process(self._process.pid).status() == psutil.STATUS_STOPPED
+        except psutil.Error:
+            return False  # dead: its channel tells
+
     async def fork(self, channel: socket.socket, threads: int, address_space: int) -> Forked:
         """See ``ForkServer.fork``."""
         await self._ready.wait()
@@ -170,9 +199,9 @@ class _Life:
             if data:
                 self._heed(Message(data), descriptors)
                 return
-            log.warning("the decoders' fork server died", children=len(self._children))
+            log.warning("decoder.fork_server_died", children=len(self._children))
         except ProtocolError as error:
-            log.error("the decoders' fork server does not keep to the protocol", cause=str(error))
+            log.error("decoder.fork_server_broken", cause=str(error))
         self.end()
 
     def _heed(self, message: Message, descriptors: list[int]) -> None:

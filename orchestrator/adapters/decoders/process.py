@@ -39,6 +39,7 @@ from orchestrator.errors import (
     UnsupportedCodec,
     UnsupportedFormat,
 )
+from orchestrator.pipeline.telemetry import Telemetry
 from orchestrator.ports import DecodeEvent, DecodeFinished, DecodeRequest, DecodeSession, MediaBytes
 
 PATIENCE = (
@@ -47,7 +48,7 @@ PATIENCE = (
 HANG = 2  # a hang costs half a minute each time, so it weighs more
 LOSS = 0.25  # no media reaches what workers are forked from, so it weighs less; but it is not tried for ever
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 # A worker names a reason; the words are ours, for it has read hostile bytes.
 _REFUSALS: dict[str, tuple[type[ReelsiftError], str]] = {
@@ -68,18 +69,41 @@ _REFUSALS: dict[str, tuple[type[ReelsiftError], str]] = {
 class ProcessDecoder:
     """A ``Decoder``. ``threads`` decode in parallel inside each worker; with ``gpu`` they have it done there, where it can be.
 
-    Call ``start()`` inside the event loop so that the first worker is there at once, and ``close()`` in the end.
+    Call ``start()`` inside the event loop so that the first worker is there at once, and ``close()`` in the end. ``crashes``: workers that
+    died at work.
     """
 
     def __init__(
-        self, arena: Arena, *, threads: int | None = None, address_space: int = 6 << 30, gpu: GpuProcess | None = None
+        self,
+        arena: Arena,
+        *,
+        threads: int | None = None,
+        address_space: int = 6 << 30,
+        gpu: GpuProcess | None = None,
+        telemetry: Telemetry | None = None,
     ) -> None:
-        self._arena, self._gpu = arena, gpu
+        self._arena, self._gpu, self._telemetry = arena, gpu, telemetry or Telemetry()
         self._forks = ForkServer()
         self._threads = threads or min(len(os.sched_getaffinity(0)), 4)
         self._start_worker = partial(Worker.start, self._forks, self._threads, address_space)
         self._numbers = count(1)
         self._allocating = asyncio.Lock()  # two sessions that each hold half of the arena would wait for ever
+        self.crashes = 0
+
+    @property
+    def alive(self) -> bool:
+        """Whether workers can be had: what they are forked from is there."""
+        return self._forks.alive
+
+    @property
+    def workers(self) -> int:
+        """How many workers there are."""
+        return self._forks.children
+
+    @property
+    def free(self) -> float:
+        """Share of the arena that no worker's frames have, 0..1."""
+        return 1 - self._arena.in_use / self._arena.nbytes
 
     async def start(self) -> None:
         """Warm up what workers are forked from (in the background)."""
@@ -92,7 +116,9 @@ class ProcessDecoder:
     @asynccontextmanager
     async def open(self, source: MediaBytes, request: DecodeRequest) -> AsyncIterator[DecodeSession]:
         """See ``Decoder.open``."""
-        session = ProcessDecodeSession(self._start_worker, self._gpu_session, self._arena, source, request)
+        session = ProcessDecodeSession(
+            self._start_worker, self._gpu_session, self._arena, source, request, self._crashed, self._telemetry
+        )
         try:
             async with self._allocating:
                 await session.prepare(f"decode-{next(self._numbers)}")
@@ -100,13 +126,16 @@ class ProcessDecoder:
         finally:
             await session.close()
 
+    def _crashed(self) -> None:
+        self.crashes += 1
+
     async def _gpu_session(self, request: DecodeRequest, extents: Sequence[Sequence[int]]) -> GpuSession | None:
         if self._gpu is None:
             return None
         try:
             return await self._gpu.session(request.taps, extents, request.limits.max_pixels, self._threads)
         except GpuUnavailable as error:
-            log.warning("decode.on_cpu", cause=str(error))
+            log.warning("decoder.on_cpu", cause=str(error))
             return None
 
 
@@ -120,14 +149,19 @@ class ProcessDecodeSession:
         arena: Arena,
         source: MediaBytes,
         request: DecodeRequest,
+        crashed: Callable[[], None],
+        telemetry: Telemetry,
     ) -> None:
+        self._telemetry = telemetry
         self._start_worker, self._arena, self._source, self._request = start_worker, arena, source, request
-        self._start_gpu_session = gpu_session
+        self._start_gpu_session, self._crashed = gpu_session, crashed
         self._gpu: GpuSession | None = None
         self._slots: TapSlots | None = None
         self._state: SessionState | None = None
         self._worker: Worker | None = None
         self._needed: int | None = None  # byte that the worker waits for
+        self._starved_since: float | None = None
+        self._starved_before = 0.0  # seconds
         self._hurried = 0
 
     @property
@@ -142,7 +176,7 @@ class ProcessDecodeSession:
 
     async def close(self) -> None:
         """End the worker, give the slots back."""
-        worker, self._worker = self._worker, None
+        worker = self._dismiss()
         try:
             if worker is not None:
                 await worker.stop()
@@ -165,6 +199,17 @@ class ProcessDecodeSession:
     def mark(self) -> LedgerMark:
         """See ``DecodeSession.mark``."""
         return self._state.mark if self._state else LedgerMark()
+
+    @property
+    def starved(self) -> bool:
+        """See ``DecodeSession.starved``."""
+        return self._needed is not None and not self._source.complete and self._source.committed < self._needed
+
+    @property
+    def starved_seconds(self) -> float:
+        """See ``DecodeSession.starved_seconds``."""
+        since = self._starved_since
+        return self._starved_before + (0.0 if since is None else time.monotonic() - since)
 
     async def events(self) -> AsyncIterator[DecodeEvent]:
         """See ``DecodeSession.events``."""
@@ -197,6 +242,7 @@ class ProcessDecodeSession:
         slots = self._slots
         assert slots is not None
         worker = self._worker = await self._start_worker()
+        self._telemetry.decoding(+1)
         gpu = self._gpu = await self._start_gpu_session(self._request, slots.offsets)
         slots.on_gpu = gpu is not None
         there = gpu.descriptors if gpu is not None else []
@@ -204,19 +250,28 @@ class ProcessDecodeSession:
         worker.send_job(encode_job(job), [self._source.fileno(), self._source.control_fd, self._arena.fd, *there])
         if gpu is not None:
             gpu.handed_over()
-        self._needed = None
+        self._fed()
         if self._hurried:
             worker.send(encode("hurry", through=self._hurried))
         return worker
 
-    async def _bury(self, death: Exception) -> None:
+    def _dismiss(self) -> Worker | None:
+        """The worker, which is at work no more."""
         worker, self._worker = self._worker, None
+        if worker is not None:
+            self._telemetry.decoding(-1)
+        return worker
+
+    async def _bury(self, death: Exception) -> None:
+        self._telemetry.decoder_crashed()
+        worker = self._dismiss()
         if worker is not None:
             await worker.stop()
             await self._leave_gpu()
             if worker.process.returncode == -signal.SIGXCPU:
                 raise DecodeBudget(_REFUSALS[DecodeBudget.reason][1]) from death
-        log.warning("decode worker died", cause=str(death), status=worker.process.returncode if worker else None)
+        self._crashed()
+        log.warning("decoder.died", cause=str(death), status=worker.process.returncode if worker else None)
 
     async def _leave_gpu(self) -> None:
         gpu, self._gpu = self._gpu, None
@@ -239,14 +294,14 @@ class ProcessDecodeSession:
     def _waits_for_us(self) -> bool:
         """Whether the worker rightly waits: for bytes that have not come, or for a slot."""
         assert self._slots is not None
-        starved = self._needed is not None and not self._source.complete and self._source.committed < self._needed
-        return starved or self._slots.exhausted
+        return self.starved or self._slots.exhausted
 
     def _events_of(self, state: SessionState, message: Message) -> list[DecodeEvent]:
         if message.kind == "starved":
             self._needed = message.integer("needed", 0)
+            self._starved_since = self._starved_since or time.monotonic()
         elif message.kind == "fed":
-            self._needed = None
+            self._fed()
         elif message.kind == "broken":
             raise WorkerDied(None, f"{message.word('error')} at {message.word('where')}")
         elif message.kind == "lost":
@@ -257,6 +312,10 @@ class ProcessDecodeSession:
         elif message.kind != "alive":
             return list(state.accept(message))
         return []
+
+    def _fed(self) -> None:
+        """The worker has the bytes that it wants."""
+        self._starved_before, self._starved_since, self._needed = self.starved_seconds, None, None
 
     def _grant(self, tap: int, slot: int) -> None:
         if self._worker is not None:

@@ -13,6 +13,7 @@ from orchestrator.adapters.decoders.wire import MAX_MESSAGE, Message
 
 _PAUSE_AT = 64  # messages kept here before the kernel's buffer, and then the worker, have to wait
 _DYING_SECONDS = 1.0
+_REAPING_SECONDS = 10.0  # for the fork server to tell that a killed worker is dead
 
 
 class WorkerDied(Exception):
@@ -118,6 +119,10 @@ class Worker:
             async with asyncio.timeout(_DYING_SECONDS):
                 return await self.process.wait()
         self.kill()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_REAPING_SECONDS):
+                return await self.process.wait()
+        self.process.end_untold()  # the fork server does not answer
         return await self.process.wait()
 
     def _read(self, on: bool) -> None:

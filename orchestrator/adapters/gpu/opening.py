@@ -18,7 +18,7 @@ AUTO, OFF = "auto", "off"
 LEAST_BYTES = 32 << 20  # of an arena: a few slots of the largest tap
 PACKAGES = ("torch", "PyNvVideoCodec")  # what the GPU process needs
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 
 def open_memory_on(wanted: str, nbytes: int, *, shared: bool = True) -> CudaMemory | None:

@@ -24,7 +24,7 @@ _COMMAND = (sys.executable, "-m", "orchestrator.adapters.gpu.server")
 _DEATHS = 3  # after so many in a row without a session that ended well the GPU is left alone ...
 _PAUSE_SECONDS = 60.0  # ... for so long
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 
 class GpuUnavailable(Exception):
@@ -69,6 +69,11 @@ class GpuProcess:
     def pid(self) -> int | None:
         """Process id of the process that runs now, for operators and tests."""
         return self._life.pid if self._life is not None and not self._life.ended else None
+
+    @property
+    def left_alone(self) -> bool:
+        """Whether it is given up for a while, because it dies again and again."""
+        return asyncio.get_running_loop().time() < self._left_until
 
     async def start(self) -> None:
         """Warm up. Raises ``GpuUnavailable``."""

@@ -37,7 +37,7 @@ from orchestrator.core.frames import Tap
 MAX_HELD = 1 << 30  # bytes of pictures that a session may keep: many times what its worker's sequencer holds
 MAX_WAITING = 64  # surfaces of a stream between two answers: a worker asks after wire.PACKETS packets
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,16 @@ class Sources:
         self._roots, self._limit = roots, limit
         self._uploads = Uploads(spool_dir, limit)
 
+    def allow(self, roots: tuple[Path, ...], limit: int) -> None:
+        """From now on, files below these roots, and this many bytes. What is open stays open."""
+        self._roots, self._limit = roots, limit
+        self._uploads.limit = limit
+
+    @property
+    def roots(self) -> tuple[Path, ...]:
+        """The folders below which files may be named."""
+        return self._roots
+
     async def examine(self, path: str) -> SourceRef:
         """A file below the roots as a source. Raises ``SourceNotAllowed``, ``MediaTooLarge``."""
 

@@ -28,11 +28,11 @@ _ID = re.compile(r"[0-9a-zA-Z_-]{1,128}")
 
 
 class Uploads:
-    """The uploads of a directory, by id. ``limit``: the largest size in bytes."""
+    """The uploads of a directory, by id. ``limit``: the largest size in bytes of those that are opened from now on."""
 
     def __init__(self, directory: Path, limit: int) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        self._directory, self._limit = directory, limit
+        self._directory, self.limit = directory, limit
         self._open: dict[str, _Growing] = {}
         self._known: dict[str, UploadState] = {}
 
@@ -69,7 +69,7 @@ class Uploads:
             # What the caller read from the store may be older than what was synchronised here since.
             known = self._known.get(upload_id, state)
             state = UploadState(max(state.committed, known.committed), state.complete or known.complete)
-            growing = self._open[upload_id] = _Growing(self._path(upload_id), upload_id, state, self._limit, create)
+            growing = self._open[upload_id] = _Growing(self._path(upload_id), upload_id, state, self.limit, create)
         return growing
 
     def _path(self, upload_id: str) -> Path:

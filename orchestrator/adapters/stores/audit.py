@@ -33,6 +33,7 @@ from orchestrator.adapters.stores.schema import (
     memos,
     model_rollout_steps,
     model_rollouts,
+    outcomes,
     segments,
 )
 from orchestrator.core.jobs import AnalysisState
@@ -104,6 +105,14 @@ def _rules() -> Iterator[tuple[str, Select[str]]]:
     yield (
         "a final event, and only with a final state",
         select(a.id).where(or_(_ended != final, _succeeded != a.result.is_not(None), _ended != a.end_us.is_not(None))),
+    )
+    o = outcomes.c
+    same = and_(_ended, o.state == a.state, o.end_us == a.end_us)
+    yield (
+        "what became of an ended analysis is noted, and of no other",
+        select(a.id)
+        .outerjoin(outcomes, o.analysis_id == a.id)
+        .where(or_(_ended != o.analysis_id.is_not(None), and_(o.analysis_id.is_not(None), not_(same)))),
     )
     yield from _tiling()
     yield from _resumption(own)

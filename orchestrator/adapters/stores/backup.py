@@ -29,7 +29,7 @@ BLOBS, UPLOADS = "blobs", "uploads"
 SNAPSHOTS = 3  # tries to get one whose blobs are all there
 AT_ONCE = 16  # blobs on their way
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ async def back_up(place: Place, folder: Path) -> Manifest:
             if not missing:
                 break
         for path in missing:
-            log.warning("a blob that the database names is missing", blob=path)
+            log.warning("backup.blob_missing", blob=path)
         return await asyncio.to_thread(_complete, folder, place.database.backend, now, snapshot, missing)
 
 

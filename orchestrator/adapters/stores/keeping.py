@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 
 from sqlalchemy import Connection, delete, func, select, text
 
 from orchestrator.adapters.stores.database import Database
 from orchestrator.adapters.stores.schema import METADATA, analyses, artifacts
+from orchestrator.adapters.stores.statistics import SqlStatistics
 from orchestrator.core.jobs import AnalysisState
 from orchestrator.core.retention import Kind, Weights
 from orchestrator.errors import AnalysisNotEnded
@@ -30,6 +32,10 @@ class SqlPast:
         """Forget an analysis' artifacts of a kind; returns the keys of those whose bytes are blobs. Raises
         ``AnalysisNotEnded``."""
         return await self._database.write(lambda connection: drop(connection, kind, analysis_id))
+
+    async def trim(self, before: datetime) -> None:
+        """Forget what became of analyses that ended before."""
+        await SqlStatistics(self._database).forget(before)
 
     async def shrink(self) -> None:
         """Give what is free inside the database back to the disk, as far as it has not yet been (SQLite)."""

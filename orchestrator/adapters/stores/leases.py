@@ -14,8 +14,10 @@ from sqlalchemy import Connection, RowMapping, delete, func, insert, select, upd
 from orchestrator.adapters.stores.codec import encode, to_us
 from orchestrator.adapters.stores.rows import change, hold, queued_of
 from orchestrator.adapters.stores.schema import analyses, analyzer_keys, attempts, checkpoints, memos
+from orchestrator.adapters.stores.statistics import note_outcome
 from orchestrator.core.jobs import AnalysisState, AnalyzerKey, Lease, Queued, ReusePlan
 from orchestrator.core.results import Failed, Finished, Started
+from orchestrator.core.statistics import Spent
 from orchestrator.errors import InternalError
 
 INTERRUPTED = "INTERRUPTED"
@@ -47,6 +49,7 @@ def claim(connection: Connection, analysis_id: str, owner: str, now: datetime) -
         beats=0,
         attempts=row["attempts"] + 1,
         start_us=to_us(now) if row["start_us"] is None else row["start_us"],
+        progress_us=to_us(now),
     )
     begun = {"analysis_id": analysis_id, "token": token, "owner": owner, "start_us": to_us(now), "strike": False}
     connection.execute(insert(attempts).values(begun))
@@ -102,6 +105,7 @@ def finish(
     state: AnalysisState,
     keys: Sequence[AnalyzerKey],
     now: datetime,
+    spent: Spent | None = None,
 ) -> int:
     """Put the final event and state down; returns the event's position. What was kept for another attempt goes."""
     succeeded = isinstance(event, Finished)
@@ -120,6 +124,7 @@ def finish(
         whole=isinstance(event, Finished) and not event.partial,
         **{"result" if succeeded else "failure": encode(type(event), event)},
     )
+    note_outcome(connection, row, event, state, now, spent or Spent())
     if row["state"] == AnalysisState.RUNNING:
         _end_attempt(connection, row, state.value, False, now)
     if keys:

@@ -14,13 +14,13 @@ from orchestrator.errors import SetupError
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0003"
+HEAD = "0005"
 """The newest migration."""
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _POSTGRES_LOCK = 0x7265656C73696674  # "reelsift": two processes that open at once migrate one after the other
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 
 def upgrade(database: Database, target: str = HEAD) -> None:
@@ -44,7 +44,7 @@ def upgrade_within(connection: Connection, target: str) -> None:
     if now is not None and now not in revisions():
         raise SetupError("the database was written by a newer version of reelsift: upgrade this one", revision=now)
     command.upgrade(config, target)
-    log.info("database migrated", before=now or "new", after=target)
+    log.info("database.migrated", before=now or "new", after=target)
 
 
 def revision(connection: Connection) -> str | None:

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, RowMapping, delete, insert, select
 
-from orchestrator.adapters.stores.codec import decode, decode_json, encode, encode_json
+from orchestrator.adapters.stores.codec import decode, decode_json, encode, encode_json, to_us
 from orchestrator.adapters.stores.rows import change, find
 from orchestrator.adapters.stores.schema import analyses, analyzer_keys, checkpoints, memos
 from orchestrator.adapters.stores.segments import read_segments, write_segment
@@ -53,6 +53,7 @@ def commit_segment(
         last_sequence=number + 2,
         interruptions=0,
         beats=row["beats"] + 1,
+        progress_us=to_us(now),
     )
     return number + 2
 

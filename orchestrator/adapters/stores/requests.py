@@ -104,15 +104,17 @@ def _refuse_nul(spec: AnalysisSpec) -> None:
         raise InvalidRequest("a name, label or path must not hold the character NUL")
 
 
-def request_cancel(connection: Connection, analysis_id: str, now: datetime) -> AnalysisRecord:
-    """End a queued analysis; ask for the end of a running one."""
+def request_cancel(
+    connection: Connection, analysis_id: str, now: datetime, terminated: str | None = None
+) -> AnalysisRecord:
+    """End a queued analysis; ask for the end of a running one. ``terminated``: why, when an operator asks."""
     row = hold(connection, analysis_id)
     state = AnalysisState(row["state"])
-    if state is AnalysisState.RUNNING:
-        change(connection, analysis_id, cancel_requested=True)
-    elif state is AnalysisState.QUEUED:
-        change(connection, analysis_id, cancel_requested=True)
-        error = AnalysisCancelled("the analysis was cancelled")
+    if not state.ended and not row["cancel_requested"]:
+        change(connection, analysis_id, cancel_requested=True, terminated=terminated)
+        row = hold(connection, analysis_id)
+    if state is AnalysisState.QUEUED:
+        error = AnalysisCancelled.of(row["terminated"])
         event = Failed(error.reason, error.grpc_code, str(error), error.retryable)
         finish(connection, row, event, AnalysisState.CANCELLED, (), now)
     return record_of(find(connection, analysis_id))

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from sqlalchemy import Connection, RowMapping, Table, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, RowMapping, insert, select, update
 
 from orchestrator.adapters.stores.codec import decode_json, encode_json, from_us, to_us
 from orchestrator.adapters.stores.database import Database
+from orchestrator.adapters.stores.rows import INSERT
 from orchestrator.adapters.stores.schema import model_rollout_steps, model_rollouts
 from orchestrator.core.rollout import Action, Candidate, Rail, Rollout, Stage, Step
-
-_INSERT: Mapping[str, Callable[[Table], sqlite.Insert | postgresql.Insert]] = {
-    "sqlite": sqlite.insert,
-    "postgresql": postgresql.insert,
-}
 
 
 class SqlRollouts:
@@ -64,7 +59,7 @@ def _commit(connection: Connection, rollout: Rollout, step: Step) -> bool:
 
 
 def _begin(connection: Connection, rollout: Rollout) -> bool:
-    new = _INSERT[connection.dialect.name](model_rollouts).values(_rollout_row(rollout))
+    new = INSERT[connection.dialect.name](model_rollouts).values(_rollout_row(rollout))
     return connection.execute(new.on_conflict_do_nothing().returning(model_rollouts.c.model)).first() is not None
 
 

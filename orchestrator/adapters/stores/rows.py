@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, RowMapping, Select, select, update
+from sqlalchemy import Connection, RowMapping, Select, Table, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from orchestrator.adapters.stores.codec import decode, from_us
 from orchestrator.adapters.stores.schema import analyses
@@ -22,6 +24,12 @@ from orchestrator.core.results import Failed, Finished, Started
 from orchestrator.errors import LeaseLost, NotFound
 
 T = TypeVar("T")
+
+INSERT: Mapping[str, Callable[[Table], sqlite.Insert | postgresql.Insert]] = {
+    "sqlite": sqlite.insert,
+    "postgresql": postgresql.insert,
+}
+"""Inserts that know what to do about a row that is there already, by dialect."""
 
 
 def find(connection: Connection, analysis_id: str) -> RowMapping:
@@ -76,6 +84,7 @@ def record_of(row: RowMapping) -> AnalysisRecord:
         content_digest=row["content_digest"],
         reuse=_optional(ReusePlan, row["reuse"]),
         cancel_requested=row["cancel_requested"],
+        terminated=row["terminated"],
         failure=_optional(Failed, row["failure"]),
         result=_optional(Finished, row["result"]),
     )

@@ -65,12 +65,14 @@ analyses = Table(
     Column("started", Text),
     Column("reuse", Text),
     Column("cancel_requested", Boolean, nullable=False),
+    Column("terminated", Text),  # why an operator asked for its end
     Column("failure", Text),
     Column("result", Text),
     Column("whole", Boolean, nullable=False),  # succeeded, and no frame of the media is missing
     Column("lease_token", BigInteger, nullable=False),
     Column("lease_owner", Text),  # NULL unless it is running
     Column("beats", BigInteger, nullable=False),
+    Column("progress_us", BigInteger),  # when it was claimed, or committed a segment since
     UniqueConstraint("tenant", "request_id"),
     Index(None, "create_us", "id"),
     Index(None, "tenant", "create_us", "id"),
@@ -180,6 +182,27 @@ analyzer_keys = Table(
     Column("key", Text, nullable=False),
 )
 
+outcomes = Table(
+    "outcomes",
+    METADATA,
+    Column(
+        "analysis_id", Text, primary_key=True
+    ),  # no foreign key: what it took stays known when the analysis is forgotten
+    Column("profile", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("reason", Text),  # of a failure
+    Column("partial", Boolean, nullable=False),
+    Column("reused", Boolean, nullable=False),  # it took something over from an earlier analysis
+    Column("create_us", BigInteger, nullable=False),
+    Column("start_us", BigInteger),
+    Column("end_us", BigInteger, nullable=False),
+    Column("elapsed_ns", BigInteger),  # processing, of a success
+    Column("media_ns", BigInteger),
+    Column("frames", Text, nullable=False),  # JSON: the ledger's by name; "analyzed", and "shared" among them
+    Column("seconds", Text, nullable=False),  # JSON: by stage
+    Index(None, "end_us"),
+)
+
 model_rollouts = Table(
     "model_rollouts",
     METADATA,
@@ -208,4 +231,41 @@ model_rollout_steps = Table(
     Column("rail", Text),
     Column("detail", Text, nullable=False),
     Column("evidence", Text, nullable=False),
+)
+
+alerts = Table(
+    "alerts",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("server", Text, nullable=False),
+    Column("component", Text, nullable=False),
+    Column("level", Text, nullable=False),
+    Column("summary", Text, nullable=False),
+    Column("value", Double, nullable=False),
+    Column("raised_us", BigInteger, nullable=False),
+    Column("changed_us", BigInteger, nullable=False),
+    Column("resolved_us", BigInteger),
+    Column("silenced_by", Text, nullable=False),
+    Column("notified", Boolean, nullable=False),
+    Index(None, "raised_us"),
+)
+
+silences = Table(
+    "silences",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("pattern", Text, nullable=False),
+    Column("until_us", BigInteger, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("create_us", BigInteger, nullable=False),
+)
+
+samples = Table(
+    "samples",
+    METADATA,
+    Column("server", Text, primary_key=True),
+    Column("time_us", BigInteger, primary_key=True, autoincrement=False),
+    Column("measured", Text, nullable=False),
+    Index(None, "time_us"),
 )

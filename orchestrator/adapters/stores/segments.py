@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Table, insert, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Row, insert, select
 
 from orchestrator.adapters.stores.codec import (
     decode,
@@ -20,6 +19,7 @@ from orchestrator.adapters.stores.codec import (
     encode_value,
     to_us,
 )
+from orchestrator.adapters.stores.rows import INSERT
 from orchestrator.adapters.stores.schema import annotation_rows, artifacts, model_versions, segments
 from orchestrator.core.results import Annotation, At, ModelVersion, Segment, Thumbnail
 from orchestrator.core.timeline import Interval
@@ -28,8 +28,6 @@ THUMBNAIL = "THUMBNAIL"
 """Kind of an artifact: the JPEG of a segment."""
 
 _Row = Row[*tuple[Any, ...]]
-_Insert = Callable[[Table], sqlite.Insert | postgresql.Insert]
-_INSERT: Mapping[str, _Insert] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +89,7 @@ def _model_ids(connection: Connection, models: set[ModelVersion]) -> dict[ModelV
     if missing:
         rows = [{"name": each.name, "version": each.version, "digest": each.digest} for each in missing]
         rows.sort(key=lambda each: tuple(each.values()))  # two that insert the same wait in the same order
-        connection.execute(_INSERT[connection.dialect.name](model_versions).on_conflict_do_nothing(), rows)
+        connection.execute(INSERT[connection.dialect.name](model_versions).on_conflict_do_nothing(), rows)
         ids = _known_models(connection)
     return ids
 

@@ -34,6 +34,7 @@ from orchestrator.core.jobs import (
     UploadState,
 )
 from orchestrator.core.results import Failed, Finished, LoggedEvent, Segment, Started
+from orchestrator.core.statistics import Spent
 from orchestrator.errors import SetupError
 
 T = TypeVar("T")
@@ -119,10 +120,10 @@ class SqlAnalysisStore:
         """At most ``limit`` events of the log with positions above ``after``."""
         return await self.database.read_and_make(lambda sql: progress.read_log(sql, analysis_id, after, limit))
 
-    async def request_cancel(self, analysis_id: str) -> AnalysisRecord:
+    async def request_cancel(self, analysis_id: str, *, terminated: str | None = None) -> AnalysisRecord:
         """Ask for its end."""
         return await self.write(
-            lambda sql: requests.request_cancel(sql, analysis_id, self._now()), at="store.request_cancel"
+            lambda sql: requests.request_cancel(sql, analysis_id, self._now(), terminated), at="store.request_cancel"
         )
 
     async def delete(self, analysis_id: str) -> None:
@@ -190,12 +191,19 @@ class SqlAnalysisStore:
         return await self.write(commit, at="store.commit_segment")
 
     async def end(
-        self, lease: Lease, event: Finished | Failed, state: AnalysisState, keys: Sequence[AnalyzerKey] = ()
+        self,
+        lease: Lease,
+        event: Finished | Failed,
+        state: AnalysisState,
+        keys: Sequence[AnalyzerKey] = (),
+        spent: Spent | None = None,
     ) -> int:
-        """Commit the final event and state, and its analyzers' keys."""
-        return await self.write(
-            lambda sql: leases.finish(sql, self._held(sql, lease), event, state, keys, self._now()), at="store.end"
-        )
+        """Commit the final event and state, its analyzers' keys, and what it took."""
+
+        def end(sql: Connection) -> int:
+            return leases.finish(sql, self._held(sql, lease), event, state, keys, self._now(), spent)
+
+        return await self.write(end, at="store.end")
 
     def _held(self, sql: Connection, lease: Lease) -> RowMapping:
         return hold_leased(sql, lease)

@@ -15,6 +15,7 @@ from orchestrator.adapters.triton.asking import ask
 from orchestrator.adapters.triton.connection import Connection, is_lost
 from orchestrator.adapters.triton.contract import ModelContract
 from orchestrator.adapters.triton.model import Model
+from orchestrator.adapters.triton.repository import split
 from orchestrator.adapters.triton.routes import Pin, Routes
 from orchestrator.adapters.triton.shadow import Shadow
 from orchestrator.adapters.triton.supervisor import Supervisor
@@ -23,6 +24,7 @@ from orchestrator.core.frames import Slot
 from orchestrator.core.results import ModelVersion
 from orchestrator.errors import InferenceUnavailable, InternalError, VersionWithdrawn
 from orchestrator.pipeline.model_ports import ModelServer
+from orchestrator.pipeline.operation_ports import Standing
 from orchestrator.ports import Inference, Outputs, Tensor
 
 _LOOK_S = 1.0  # between two looks at whether the version still is to answer
@@ -95,6 +97,19 @@ class TritonInference:
         """See the port."""
         with self.routes.pinned(key) as pin:
             yield Pinned(self, pin)
+
+    async def live(self, seconds: float) -> bool:
+        """See ``pipeline.operation_ports.Observable``."""
+        return await self._supervisor.live(seconds)
+
+    def standings(self) -> Mapping[str, Standing]:
+        """See ``pipeline.operation_ports.Observable``."""
+        return self._supervisor.standings()
+
+    def want_again(self, model: str) -> None:
+        """See ``pipeline.operation_ports.Observable``. Further versions are the rollouts' to load."""
+        if split(model)[1] is None:
+            self._supervisor.want([model])
 
     def gate(self, state: Model) -> asyncio.Semaphore:
         """What bounds the requests in flight of one model, as long as it is loaded under that name: what a version that was dropped never

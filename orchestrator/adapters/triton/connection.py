@@ -9,16 +9,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPException
 from urllib.request import urlopen
 
 import grpc
 import grpc.aio
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+from orchestrator import tracing
 from orchestrator.adapters.frames.arena import GPU_SUFFIX, Arena
 from orchestrator.adapters.triton import contract
 from orchestrator.adapters.triton.contract import ModelContract
 from orchestrator.adapters.triton.server import Endpoint
+from orchestrator.errors import InferenceUnavailable
 
 _OPTIONS = (
     ("grpc.max_send_message_length", -1),
@@ -28,6 +31,7 @@ _OPTIONS = (
     ("grpc.max_reconnect_backoff_ms", 500),
 )
 _CONTROL_TIMEOUT_S = 10.0
+_PAGE_TIMEOUT_S = 5.0  # whoever scrapes waits no longer
 _LOST = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.UNKNOWN, grpc.StatusCode.NOT_FOUND)
 _DEAD_STUB = "is not healthy"  # Triton's words: "Stub process 'labels_0_1' is not healthy."
 
@@ -74,16 +78,25 @@ class Connection:
 
     async def infer(self, request: service_pb2.ModelInferRequest) -> service_pb2.ModelInferResponse:
         """One inference without a deadline: its memory is free only when the server has answered. Raises
-        ``grpc.RpcError``.
+        ``grpc.RpcError``. A Triton that traces to OpenTelemetry goes on with our trace.
         """
+        span = tracing.traceparent()
         with _typed():
-            response: service_pb2.ModelInferResponse = await self._stub.ModelInfer(request)
+            response: service_pb2.ModelInferResponse = await self._stub.ModelInfer(
+                request, metadata=(("traceparent", span),) if span else None
+            )
         return response
 
     async def live(self, timeout_s: float) -> None:
         """Return once the server answers, trying for ``timeout_s`` seconds; raises ``grpc.RpcError``."""
         with _typed():
             await self._stub.ServerLive(service_pb2.ServerLiveRequest(), timeout=timeout_s, wait_for_ready=True)
+
+    async def release(self) -> str:
+        """The server's version."""
+        with _typed():
+            answer = await self._stub.ServerMetadata(service_pb2.ServerMetadataRequest(), timeout=_CONTROL_TIMEOUT_S)
+        return str(answer.version)
 
     async def model_ready(self, model: str) -> bool:
         """Whether the server says that ``model`` is ready (an embedded one says so of a model whose stub is dead)."""
@@ -158,9 +171,12 @@ class Connection:
                 )
 
     async def metrics(self) -> str:
-        """The server's Prometheus page; empty where its address is not known."""
+        """The server's Prometheus page; empty where its address is not known. Raises ``InferenceUnavailable``."""
         url = self._endpoint.metrics_url
-        return await asyncio.to_thread(_get, url) if url else ""
+        try:
+            return await asyncio.to_thread(_get, url) if url else ""
+        except (OSError, HTTPException) as error:
+            raise InferenceUnavailable("Triton's page of metrics does not answer") from error
 
     async def close(self) -> None:
         """Close the channel; what still waits on it fails."""
@@ -182,5 +198,5 @@ def _typed() -> Iterator[None]:
 
 
 def _get(url: str) -> str:
-    with urlopen(url, timeout=_CONTROL_TIMEOUT_S) as page:
+    with urlopen(url, timeout=_PAGE_TIMEOUT_S) as page:
         return str(page.read().decode())

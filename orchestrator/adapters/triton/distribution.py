@@ -86,11 +86,12 @@ def install(cache: Path | None = None) -> Distribution:
         )
     cache = cache or Path(platformdirs.user_cache_dir("reelsift"))
     try:
-        cache.mkdir(parents=True, exist_ok=True)
         root = cache / f"triton-{TRITON_VERSION}-{WHEEL_SHA256[:12]}"
-        with _only_one(cache / f"{root.name}.lock"):
-            if not _is_whole(root):
-                _fetch_and_unpack(root)
+        if not _is_whole(root):  # a cache that came with an image is, and may be read-only
+            cache.mkdir(parents=True, exist_ok=True)
+            with _only_one(cache / f"{root.name}.lock"):
+                if not _is_whole(root):
+                    _fetch_and_unpack(root)
     except OSError as error:
         raise SetupError(f"Triton cannot be unpacked into the user's cache: {error.strerror}") from error
     found = Distribution(root)

@@ -64,12 +64,18 @@ class Host(Protocol):
 
 class EmbeddedHost:
     """A ``tritonserver`` of our own. ``arenas`` are registered with every server that is started. ``gpu``: number of the GPU on which
-    the models run, else where their configs say.
+    the models run, else where their configs say. ``collector``: where the server traces to.
     """
 
     def __init__(
-        self, repository: Path, arenas: Sequence[Arena], cache: Path | None = None, gpu: int | None = None
+        self,
+        repository: Path,
+        arenas: Sequence[Arena],
+        cache: Path | None = None,
+        gpu: int | None = None,
+        collector: str = "",
     ) -> None:
+        self._collector = collector
         self.repository = Repository(repository, on_gpu=gpu is not None)
         self._arenas, self._cache, self._gpu = arenas, cache, gpu
         self._distribution: distribution.Distribution | None = None
@@ -92,7 +98,7 @@ class EmbeddedHost:
         """See ``Host``. Raises ``SetupError`` or ``InferenceUnavailable``."""
         if self._distribution is None:
             self._distribution = await asyncio.to_thread(distribution.install, self._cache)
-        self._server = await TritonServer.start(self._distribution, self.repository.root)
+        self._server = await TritonServer.start(self._distribution, self.repository.root, self._collector)
         self._leaks = 0
 
         server = self._server

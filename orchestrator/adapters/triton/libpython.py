@@ -43,7 +43,7 @@ def borrow(cache: Path) -> bool:
         return False
     with tempfile.TemporaryDirectory(dir=cache, prefix="libpython-") as scratch:
         try:
-            package = _download(Path(scratch))
+            (package,) = download(Path(scratch), PACKAGE)
             subprocess.run(["dpkg-deb", "-x", package.name, "unpacked"], cwd=scratch, check=True, capture_output=True)
             found = next((Path(scratch) / "unpacked").rglob(LIBRARY))
         except (OSError, subprocess.SubprocessError, StopIteration) as error:
@@ -57,8 +57,10 @@ def borrow(cache: Path) -> bool:
     return True
 
 
-def _download(scratch: Path) -> Path:
-    """apt's own download, with every folder that it writes below ``scratch``."""
+def download(scratch: Path, *packages: str) -> list[Path]:
+    """Packages of Debian's, in ``scratch``: apt's own download, with every folder that it writes below there. Raises ``OSError`` and
+    ``subprocess.SubprocessError``.
+    """
     for name in ("state/lists/partial", "cache/archives/partial"):
         (scratch / name).mkdir(parents=True)
     options = [
@@ -69,6 +71,6 @@ def _download(scratch: Path) -> Path:
         "Acquire::Languages=none",
     ]
     command = ["apt-get", "-q", *(part for option in options for part in ("-o", option))]
-    for step in (["update"], ["download", PACKAGE]):
+    for step in (["update"], ["download", *packages]):
         subprocess.run([*command, *step], cwd=scratch, check=True, capture_output=True, timeout=_TIMEOUT_S)
-    return next(scratch.glob(f"{PACKAGE}_*.deb"))
+    return sorted(scratch.glob("*.deb"))

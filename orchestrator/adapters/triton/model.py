@@ -27,13 +27,14 @@ class Phase(Enum):
 
 @dataclass(slots=True)
 class Model:
-    """A wanted model. ``epoch`` rises whenever it is loaded anew; ``running`` counts requests under way. ``fault``: what was wrong with it,
-    where we know it better than Triton."""
+    """A wanted model. ``epoch`` rises whenever it is loaded anew; ``running`` counts requests under way, ``deaths`` its processes
+    that died. ``fault``: what was wrong with it, where we know it better than Triton."""
 
     name: str
     phase: Phase = Phase.UNLOADED
     epoch: int = 0
     running: int = 0
+    deaths: int = 0
     contract: ModelContract | None = None
     version: ModelVersion | None = None
     fault: ReelsiftError | None = None

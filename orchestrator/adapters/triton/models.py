@@ -23,6 +23,7 @@ from orchestrator.adapters.triton.supervisor import Supervisor
 from orchestrator.adapters.triton.transport import Transport
 from orchestrator.core.rollout import Budgets, Hit, Measured, Rail, Rollout, Stage
 from orchestrator.errors import FilesRefused, InferenceUnavailable, NotFound, NotManaged, SetupError
+from orchestrator.pipeline.control_ports import Condition
 from orchestrator.pipeline.model_ports import VersionInfo
 
 log = structlog.get_logger(__name__)
@@ -48,7 +49,7 @@ class TritonModels:
         self._embedded = host if isinstance(host, EmbeddedHost) else None
         self._repository = self._embedded.repository if self._embedded else Repository(repository)
         self._supervisor, self._transport, self._inference = supervisor, transport, inference
-        self._budgets, self._patience = budgets or Budgets(), patience or Patience()
+        self.budgets, self._patience = budgets or Budgets(), patience or Patience()
         self._candidates: frozenset[str] = frozenset()
         self._examining = asyncio.Lock()  # one at a time: they are timed
         self._examined: set[str] = set()
@@ -57,6 +58,11 @@ class TritonModels:
         inference.routes.released = self._released
 
     # --- what there is -----------------------------------------------------------------------------------------------
+
+    @property
+    def release(self) -> str:
+        """See the port."""
+        return self._supervisor.release
 
     @property
     def managed(self) -> bool:
@@ -73,6 +79,21 @@ class TritonModels:
         if not self.managed and known is not None and known.version is not None:
             return int(known.version.version)
         return self._repository.default(model)
+
+    def condition(self, model: str) -> Condition:
+        """See the port. A model that nobody has asked for yet is loaded when somebody does."""
+        try:
+            version = str(self.default(model))
+        except NotFound:
+            return Condition(False, "it is not exported")
+        known = self._supervisor.find(self._inference.routes.stable(model))
+        if known is not None and known.version is not None:
+            version = known.version.version
+        if not self._supervisor.serving:
+            return Condition(False, "Triton is away", version)
+        if known is not None and known.phase in (Phase.FAILED, Phase.HEALING):
+            return Condition(False, str(known.fault) if known.fault else f"it is {known.phase.value}", version)
+        return Condition(True, "", version)
 
     async def versions(self, model: str) -> Sequence[VersionInfo]:
         """See the port."""
@@ -122,7 +143,7 @@ class TritonModels:
         self._judge_candidates()
         examination = Examination(
             self._supervisor, self._transport, self._repository, self.resident,
-            self._budgets, self._patience, model, version, name, stable,
+            self.budgets, self._patience, model, version, name, stable,
         )  # fmt: skip
         passed = False
         try:

@@ -18,6 +18,7 @@ from pathlib import Path
 import platformdirs
 import structlog
 
+from orchestrator import tracing
 from orchestrator.adapters.frames import shm
 from orchestrator.adapters.triton import guard
 from orchestrator.adapters.triton.distribution import Distribution
@@ -65,8 +66,9 @@ class TritonServer:
         self.endpoint, self.log_file = endpoint, log_file
 
     @classmethod
-    async def start(cls, distribution: Distribution, repository: Path) -> TritonServer:
-        """Start a server with no model loaded; it may need a moment before it answers.
+    async def start(cls, distribution: Distribution, repository: Path, collector: str = "") -> TritonServer:
+        """Start a server with no model loaded; it may need a moment before it answers. Requests that carry a trace are traced to
+        ``collector``, where there is one.
 
         Raises ``InferenceUnavailable`` when the process cannot be started, ``SetupError`` when there is no place for it.
         """
@@ -77,7 +79,7 @@ class TritonServer:
             log_file = _new_log(name)
             key = secrets.token_hex(16)
             metrics = f"127.0.0.1:{_free_port()}"
-            command = _command(distribution, repository, folder, name, key, metrics, log_file)
+            command = _command(distribution, repository, folder, name, key, metrics, log_file) + _tracing(collector)
             with log_file.open("ab") as output:
                 guarding = await asyncio.create_subprocess_exec(
                     sys.executable, "-I", "-S", guard.__file__, name, str(lock), str(folder), *command,
@@ -152,11 +154,12 @@ def _new_folder(name: str, preferred: Path) -> Path:
     """A folder of this user alone (0700) for the socket, the backends and the way to the models: where programs may run,
     with a path that is short enough for a socket, and plain, because Triton writes it into a shell's command unquoted.
     """
-    preferred.mkdir(exist_ok=True)
     for parent in (preferred, Path(tempfile.gettempdir())):
         fits = len(os.fsencode(parent / f"{name}-12345678/s:0")) <= _LONGEST_SOCKET_PATH
         if fits and _PLAIN_PATH.fullmatch(str(parent)):
-            return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=parent))
+            with suppress(OSError):  # a cache that came with an image may be read-only
+                parent.mkdir(exist_ok=True)
+                return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=parent))
     raise SetupError("Triton needs a folder with a short path of letters and digits; name one in TMPDIR")
 
 
@@ -191,6 +194,14 @@ def _command(
         f"--exit-timeout-secs={EXIT_TIMEOUT_S}",
         f"--log-file={log_file}",
     ]
+
+
+def _tracing(collector: str) -> list[str]:
+    """Options to trace the requests that are part of a trace, and (rate 0) no others."""
+    if not collector:
+        return []
+    chosen = ("mode=opentelemetry", "rate=0", "level=TIMESTAMPS", f"opentelemetry,url={tracing.spans_url(collector)}")
+    return [f"--trace-config={each}" for each in (*chosen, "opentelemetry,resource=service.name=triton")]
 
 
 def _models(repository: Path, folder: Path) -> Path:

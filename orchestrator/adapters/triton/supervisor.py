@@ -15,6 +15,7 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
+from contextvars import Context
 from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
@@ -28,8 +29,11 @@ from orchestrator.adapters.triton.connection import Connection, is_lost, words
 from orchestrator.adapters.triton.hosts import Host
 from orchestrator.adapters.triton.identity import identify
 from orchestrator.adapters.triton.model import Model, Phase
+from orchestrator.adapters.triton.repository import split
 from orchestrator.adapters.triton.transport import Call, Transport
 from orchestrator.errors import FilesRefused, InferenceUnavailable, ReelsiftError
+from orchestrator.pipeline.operation_ports import Standing
+from orchestrator.pipeline.telemetry import Telemetry
 
 _DROP_POLL_S = 0.5
 
@@ -69,8 +73,17 @@ class Trial(Enum):
 class Supervisor:
     """Runs ``host``; ``transport`` carries its probes."""
 
-    def __init__(self, host: Host, transport: Transport, repository: Path, patience: Patience | None = None) -> None:
+    def __init__(
+        self,
+        host: Host,
+        transport: Transport,
+        repository: Path,
+        patience: Patience | None = None,
+        telemetry: Telemetry | None = None,
+    ) -> None:
         self._host, self._transport, self._repository = host, transport, repository
+        self.telemetry = telemetry or Telemetry()
+        self.telemetry.watch_models(lambda: self.serving, self._loaded, self.page)
         self._patience = patience or Patience()
         self.expendable: frozenset[str] = frozenset()
         self._models: dict[str, Model] = {}
@@ -81,6 +94,8 @@ class Supervisor:
         self._started: asyncio.Future[None] | None = None
         self._stopping = False
         self._fruitless = 0
+        self.release = ""  # of the server that answered last
+        self._starts = 0
 
     # --- what the application asks -----------------------------------------------------------------------------------
 
@@ -190,9 +205,37 @@ class Supervisor:
             raise InferenceUnavailable(f"the model {name} is not loaded", model=name)
         return model
 
+    def _loaded(self) -> list[tuple[str, str, bool]]:
+        """Each model that has been loaded, its version, and whether it answers."""
+        return [
+            (split(name)[0], model.version.version, model.phase is Phase.READY and self.serving)
+            for name, model in list(self._models.items())  # asked from other threads, too
+            if model.version is not None
+        ]
+
     def subscribe(self, listener: Callable[[Event], None]) -> None:
         """Call ``listener`` with every later event."""
         self._listeners.append(listener)
+
+    async def page(self) -> str:
+        """Triton's own page of metrics; empty where its address is not known. Raises ``InferenceUnavailable`` while it is away."""
+        if self._connection is None:
+            raise InferenceUnavailable("Triton does not answer")
+        return await self._connection.metrics()
+
+    async def live(self, seconds: float) -> bool:
+        """Whether the server answers within so many seconds: one that was stopped, or hangs, has not ended and does not."""
+        if self._connection is None or not self.serving:
+            return False
+        try:
+            await self._connection.live(seconds)
+        except grpc.RpcError:
+            return False
+        return True
+
+    def standings(self) -> dict[str, Standing]:
+        """How every wanted model is."""
+        return {name: _standing(model) for name, model in self._models.items() if model.phase is not Phase.UNLOADED}
 
     async def metrics(self) -> dict[str, metrics.ModelMetrics]:
         """Triton's own counters by model, since the start of the server that runs now."""
@@ -258,8 +301,12 @@ class Supervisor:
 
     async def _bring_up(self, connection: Connection) -> None:
         await connection.live(self._patience.start_s)
+        with suppress(grpc.RpcError):  # good to know, no more
+            self.release = await connection.release()
         await self._host.prepare(connection)
         self._connection = connection
+        self._starts += 1
+        self.telemetry.triton_started(self.release, again=self._starts > 1)
         self._emit("triton.server_ready")
         if self._started is not None and not self._started.done():
             self._started.set_result(None)
@@ -349,6 +396,9 @@ class Supervisor:
 
     def _stub_died(self, name: str) -> None:
         model = self._models.get(name)
+        if model is not None:
+            model.deaths += 1
+        self.telemetry.model_died(split(name)[0])
         self._emit("triton.stub_died", name)
         if (
             model is None
@@ -401,7 +451,8 @@ class Supervisor:
         return connection.over.is_set()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
+        # In a context of its own: it outlives whoever asked for it, whose analysis and trace its lines and spans are not.
+        task = asyncio.create_task(work, context=Context())
         self._tasks.add(task)
         task.add_done_callback(self._finished)
 
@@ -414,3 +465,10 @@ class Supervisor:
         log.info(kind, **({"model": model} if model else {}))
         for listener in self._listeners:
             listener(Event(kind, model))
+
+
+def _standing(model: Model) -> Standing:
+    loading = model.phase is Phase.LOADING and model.epoch == 0
+    why = str(model.fault or {Phase.FAILED: "it cannot be loaded"}.get(model.phase, f"it is {model.phase.value}"))
+    ready = model.phase is Phase.READY
+    return Standing(ready, loading, model.deaths, "" if ready else why)

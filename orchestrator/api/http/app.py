@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections import defaultdict
@@ -9,21 +10,31 @@ from collections.abc import Iterable
 
 import structlog
 from starlette.convertors import Convertor, register_url_convertor
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from orchestrator import tracing
 from orchestrator.api.http.errors import JSON, MethodNotAllowed, UnknownRoute, error_response
 from orchestrator.api.http.openapi import document
-from orchestrator.api.http.operations import PREFIX, Operation, Result, Services
+from orchestrator.api.http.operation_routes import HEALTH
+from orchestrator.api.http.route import PREFIX, Operation, Result, Services
 from orchestrator.api.http.routes import OPERATIONS, PROBES
-from orchestrator.api.http.unary import path_parameters
-from orchestrator.errors import InvalidRequest, ReelsiftError
+from orchestrator.api.http.unary import METHODS, path_parameters
+from orchestrator.errors import InternalError, InvalidRequest, ReelsiftError
+from orchestrator.pipeline.telemetry import Telemetry
 
 log = structlog.get_logger(__name__)
 
 CLIENT_CLOSED_REQUEST = 499
+UNAVAILABLE = 503
+
+_OPERATION = "reelsift.operation"  # in a request's scope: the name of what was asked, once it is known
+_STREAMS = {name for name, method in METHODS.items() if method.client_streaming or method.server_streaming}
+
+_ALL_DAY = frozenset({*PROBES, HEALTH})  # what probes and monitors ask
 
 
 class _Segment(Convertor[str]):
@@ -47,7 +58,7 @@ def http_app(services: Services) -> ASGIApp:
     for operation in (*OPERATIONS, _document_operation(OPERATIONS)):
         paths[operation.path].append(operation)
     routes = [Route(_starlette_path(path), _Resource(found, services)) for path, found in paths.items()]
-    return _Boundary(Router(routes, redirect_slashes=False, default=_unknown))
+    return _Boundary(Router(routes, redirect_slashes=False, default=_unknown), services.telemetry)
 
 
 def _document_operation(operations: Iterable[Operation]) -> Operation:
@@ -83,6 +94,7 @@ class _Resource:
         operation = self._verbs.get(scope["method"])
         if operation is None:
             raise MethodNotAllowed(self._verbs)
+        scope[_OPERATION] = operation.name
         request = Request(scope, receive, send)
         _check_query(request, operation)
         response = await operation.endpoint(request, self._services)
@@ -98,14 +110,29 @@ def _check_query(request: Request, operation: Operation) -> None:
 
 
 class _Boundary:
-    """Logs each request once, when it ends (probes, which come all day, in debug logs alone), and turns its exception into an answer."""
+    """Logs and counts each request once, when it ends (what is asked all day in debug logs alone), and turns its exception into
+    an answer."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, telemetry: Telemetry) -> None:
+        self._app, self._telemetry = app, telemetry
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] in PROBES:
+            await self._answer(scope, receive, send, None)
+            return
+        self._telemetry.calling("http", +1)
+        try:
+            with (
+                tracing.continued(Headers(scope=scope).get("traceparent", "")),
+                tracing.span("http", tracing.Kind.SERVER) as span,
+            ):
+                await self._answer(scope, receive, send, span)
+        finally:
+            self._telemetry.calling("http", -1)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, span: tracing.Span | None) -> None:
         began = time.monotonic()
-        status, reason = 0, ""
+        status, reason, code = 0, "", "OK"
 
         async def watched(message: Message) -> None:
             nonlocal status
@@ -116,15 +143,28 @@ class _Boundary:
         try:
             await self._app(scope, receive, watched)
         except ClientDisconnect:
-            status = status or CLIENT_CLOSED_REQUEST
+            status, code = status or CLIENT_CLOSED_REQUEST, "CANCELLED"
+        except asyncio.CancelledError:
+            code = "CANCELLED"
+            raise
         except Exception as error:
-            reason = error.reason if isinstance(error, ReelsiftError) else "INTERNAL"
+            typed = error if isinstance(error, ReelsiftError) else InternalError("unexpected")
+            reason, code = typed.reason, typed.grpc_code
             if not isinstance(error, ReelsiftError):
                 log.exception("http.unexpected_error", method=scope["method"], path=scope["path"])
             if not status:  # else uvicorn breaks the connection off, so that nobody takes the half for the whole
                 await error_response(error)(scope, receive, watched)
         finally:
-            tell = log.debug if scope["path"] in PROBES else log.info
+            seconds = time.monotonic() - began
+            if status == UNAVAILABLE and code == "OK":
+                code = "UNAVAILABLE"  # a probe says so without an error
+            name = scope.get(_OPERATION, "unknown")
+            if span is not None:
+                span.set(operation=name, status=status)
+                if code != "OK":
+                    span.fail(reason or code)
+            self._telemetry.called("http", name, code, None if name in _STREAMS else seconds)
+            tell = log.debug if scope["path"] in _ALL_DAY else log.info
             tell(
                 "http.call",
                 method=scope["method"],
@@ -132,5 +172,5 @@ class _Boundary:
                 analysis_id=structlog.contextvars.get_contextvars().get("analysis_id", ""),
                 status=status or CLIENT_CLOSED_REQUEST,
                 reason=reason,
-                duration_ms=round((time.monotonic() - began) * 1000, 3),
+                duration_ms=round(seconds * 1000, 3),
             )

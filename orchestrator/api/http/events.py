@@ -14,7 +14,7 @@ from starlette.responses import Response
 from orchestrator.api import convert, requests
 from orchestrator.api import messages as pb
 from orchestrator.api.http.errors import JSON
-from orchestrator.api.http.operations import Services
+from orchestrator.api.http.route import Services
 from orchestrator.api.methods import named
 from orchestrator.api.status import AnalysisFailed, status_of
 from orchestrator.core.results import SegmentClosed

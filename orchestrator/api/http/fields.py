@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from google.protobuf import json_format
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from orchestrator.errors import InvalidRequest
@@ -54,6 +54,13 @@ def map_value(field: FieldDescriptor) -> FieldDescriptor | None:
     return entry.fields_by_name["value"] if entry is not None and entry.GetOptions().map_entry else None
 
 
+def short_names(enum: EnumDescriptor) -> dict[str, str]:
+    """The values of ``enum`` by the names that a query may give them too: without the enum's own, in lower case. So ``critical`` is
+    ``ALERT_LEVEL_CRITICAL``."""
+    prefix = enum.values[0].name.removesuffix("UNSPECIFIED")
+    return {value.name.removeprefix(prefix).lower(): value.name for value in enum.values[1:]}
+
+
 def from_query(parameters: Iterable[tuple[str, str]], fields: Mapping[str, QueryField]) -> dict[str, Any]:
     """The JSON object that ``parameters`` spell. Raises ``InvalidRequest`` naming a parameter that is unknown, or given
     twice."""
@@ -70,12 +77,18 @@ def from_query(parameters: Iterable[tuple[str, str]], fields: Mapping[str, Query
         if match:
             place, last = place.setdefault(last, {}), match["key"]
         elif known.field.is_repeated:
-            place.setdefault(last, []).append(value)
+            place.setdefault(last, []).append(_value(known.field, value))
             continue
         if last in place:
             raise InvalidRequest(f"the parameter {shown(name)} is given twice", field=shown(name))
-        place[last] = _BOOLS.get(value, value) if known.field.type == FieldDescriptor.TYPE_BOOL else value
+        place[last] = _value(known.field, value)
     return found
+
+
+def _value(field: FieldDescriptor, given: str) -> Any:
+    if field.type == FieldDescriptor.TYPE_BOOL:
+        return _BOOLS.get(given, given)
+    return given if field.enum_type is None else short_names(field.enum_type).get(given, given)
 
 
 def parse(text: bytes | str, message: type[M]) -> M:

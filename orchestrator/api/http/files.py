@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from orchestrator.api import messages as pb
-from orchestrator.api.http.operations import Services
+from orchestrator.api.http.route import Services
 from orchestrator.api.methods import named
 from orchestrator.core.exporting import FORMATS
 from orchestrator.errors import InvalidRequest, NotFound

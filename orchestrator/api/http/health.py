@@ -1,4 +1,4 @@
-"""Whether the process lives, and whether it can do its work."""
+"""Whether the process lives, whether it can do its work, and what it has done."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from orchestrator.api.http.errors import JSON
-from orchestrator.api.http.operations import Services
+from orchestrator.api.http.route import Services
 
 log = structlog.get_logger(__name__)
 
+PROMETHEUS_TEXT = "text/plain; version=0.0.4; charset=utf-8"
 READY_SECONDS = 5.0
 
 
@@ -34,6 +35,19 @@ async def ready(request: Request, services: Services) -> Response:
         log.warning("http.readiness_unknown", error=type(error).__name__)
     fit = answered and all(checks.values())
     return _answer({"ready": fit, "checks": checks}, 200 if fit else 503)
+
+
+async def metrics(request: Request, services: Services) -> Response:
+    """Every metric, in the form that the client takes. Its media type says whether that is OpenMetrics."""
+    page, content_type = await asyncio.to_thread(services.telemetry.page, request.headers.get("accept", ""))
+    return Response(page, 200, {"Content-Type": content_type, "Cache-Control": "no-store"})
+
+
+async def triton_metrics(request: Request, services: Services) -> Response:
+    """Triton's own page, through us: the port of the embedded one is another at each start."""
+    page = await services.telemetry.triton_page()
+    elsewhere = "# This Triton is run by others: scrape it there.\n"
+    return Response(page or elsewhere, 200, {"Cache-Control": "no-store"}, PROMETHEUS_TEXT)
 
 
 def _answer(value: object, status: int) -> Response:

@@ -17,7 +17,7 @@ from starlette.responses import Response
 
 from orchestrator.api import messages as pb
 from orchestrator.api import records
-from orchestrator.api.http.operations import Services
+from orchestrator.api.http.route import Services
 from orchestrator.api.http.unary import message_response
 from orchestrator.api.methods import named
 from orchestrator.api.receiving import Reception

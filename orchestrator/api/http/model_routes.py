@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orchestrator.api.http.operations import PREFIX, Operation
+from orchestrator.api.http.route import PREFIX, Operation
 from orchestrator.api.http.unary import Method, unary
 from orchestrator.errors import (
     InferenceUnavailable,

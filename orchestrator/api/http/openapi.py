@@ -12,7 +12,7 @@ from google.protobuf.descriptor import Descriptor
 
 from orchestrator import __version__
 from orchestrator.api.http.errors import JSON
-from orchestrator.api.http.operations import Operation
+from orchestrator.api.http.route import Operation
 from orchestrator.api.http.schemas import components, named, reference
 from orchestrator.errors import InternalError, ReelsiftError, StoreUnavailable
 

@@ -10,7 +10,8 @@ from orchestrator.api import messages as pb
 from orchestrator.api.http import events, files, health, media
 from orchestrator.api.http.errors import JSON
 from orchestrator.api.http.model_routes import MODEL_OPERATIONS
-from orchestrator.api.http.operations import PREFIX, Operation, Parameter, Result
+from orchestrator.api.http.operation_routes import OPERATORS_OPERATIONS
+from orchestrator.api.http.route import PREFIX, Operation, Parameter, Result
 from orchestrator.api.http.schemas import Schema, field_schema, reference
 from orchestrator.api.http.unary import message_response, path_parameter, unary
 from orchestrator.core.exporting import FORMATS
@@ -33,7 +34,7 @@ from orchestrator.errors import (
     UploadOutOfOrder,
 )
 
-PROBES = ("/healthz", "/readyz")
+PROBES = ("/healthz", "/readyz", "/metrics", "/metrics/triton")
 _ONE = f"{PREFIX}/analyses/{{analysis_id}}"
 
 _ID = path_parameter("analysis_id")
@@ -266,6 +267,7 @@ OPERATIONS: tuple[Operation, ...] = (
         errors=(NotFound, InferenceUnavailable),
     ),
     *MODEL_OPERATIONS,
+    *OPERATORS_OPERATIONS,
     Operation(
         "GET",
         PROBES[0],
@@ -281,5 +283,22 @@ OPERATIONS: tuple[Operation, ...] = (
         "Whether the service has what it needs.",
         health.ready,
         {200: Result("It has.", {JSON: _checks("ready")}), 503: Result("It has not.", {JSON: _checks("ready")})},
+    ),
+    Operation(
+        "GET",
+        PROBES[2],
+        "Metrics",
+        "What Prometheus reads: text, or OpenMetrics with exemplars.",
+        health.metrics,
+        {200: Result("The metrics.", {"text/plain": {}, "application/openmetrics-text": {}})},
+    ),
+    Operation(
+        "GET",
+        PROBES[3],
+        "TritonMetrics",
+        "What the embedded Triton tells Prometheus; nothing where it runs elsewhere.",
+        health.triton_metrics,
+        {200: Result("The metrics.", {"text/plain": {}})},
+        errors=(InferenceUnavailable,),
     ),
 )

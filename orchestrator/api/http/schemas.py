@@ -8,7 +8,7 @@ from typing import Any
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor, OneofDescriptor
 
-from orchestrator.api.http.fields import map_value
+from orchestrator.api.http.fields import map_value, short_names
 
 Schema = dict[str, Any]
 
@@ -40,6 +40,11 @@ REQUIRED: Mapping[str, list[str]] = {
     "PromoteVersionRequest": ["who"],
     "RollbackModelRequest": ["who"],
     "RetireVersionRequest": ["version", "who"],
+    "TerminateSessionRequest": ["who"],
+    "CreateSilenceRequest": ["pattern", "durationSeconds", "who"],
+    "SetMaintenanceRequest": ["who"],
+    "DrainRequest": ["who"],
+    "ReloadSettingsRequest": ["who"],
 }
 CHOICES = frozenset({"AnalysisConfig.source", "RetryAnalysisRequest.from_stage"})
 
@@ -123,6 +128,15 @@ def field_schema(field: FieldDescriptor) -> Schema:
     if value := map_value(field):
         return {"type": "object", "additionalProperties": _single(value)}
     return {"type": "array", "items": _single(field)} if field.is_repeated else _single(field)
+
+
+def query_schema(field: FieldDescriptor) -> Schema:
+    """The schema of a field's value as a parameter of a query, where enums have short names too."""
+    if field.enum_type is None:
+        return field_schema(field)
+    names = [*short_names(field.enum_type), *(value.name for value in field.enum_type.values)]
+    single: Schema = {"type": "string", "enum": names}
+    return {"type": "array", "items": single} if field.is_repeated else single
 
 
 def _inner(field: FieldDescriptor) -> Iterable[Descriptor | EnumDescriptor]:

@@ -16,10 +16,11 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from orchestrator.api.http.app import http_app
 from orchestrator.api.http.errors import error_response
-from orchestrator.api.http.operations import Readiness, Services
-from orchestrator.api.ports import Analyses, Rollouts, Searches
+from orchestrator.api.http.route import Readiness, Services
+from orchestrator.api.ports import Analyses, Operations, Rollouts, Searches
 from orchestrator.api.server import loopback
 from orchestrator.errors import InvalidRequest, SetupError
+from orchestrator.pipeline.telemetry import Telemetry
 
 log = structlog.get_logger(__name__)
 
@@ -36,14 +37,16 @@ async def http_server(
     listen: str,
     *,
     ready: Readiness,
+    operations: Operations | None = None,
+    telemetry: Telemetry | None = None,
     grace: float = 5.0,
 ) -> AsyncIterator[str]:
-    """A server for ``analyses``, ``searches`` and ``rollouts`` at ``listen`` (``HOST:PORT``, port 0 picks one, or ``unix:PATH``);
-    yields the address for clients. ``ready`` answers /readyz.
+    """A server for the application's ports at ``listen`` (``HOST:PORT``, port 0 picks one, or ``unix:PATH``); yields the address for
+    clients. ``ready`` answers /readyz, ``telemetry`` /metrics.
 
     It stops when the context ends, giving running requests ``grace`` seconds. Raises ``SetupError`` for a taken address.
     """
-    app = http_app(Services.of(analyses, searches, rollouts, ready))
+    app = http_app(Services.of(analyses, searches, rollouts, operations, ready, telemetry or Telemetry()))
     config = uvicorn.Config(
         app,
         http=_Protocol,  # by name: "auto" depends on what else is installed

@@ -13,11 +13,11 @@ from google.protobuf.message_factory import GetMessageClass
 from starlette.requests import Request
 from starlette.responses import Response
 
-from orchestrator.api.gen.reelsift.v1 import analysis_pb2, model_pb2, search_pb2
+from orchestrator.api.gen.reelsift.v1 import analysis_pb2, model_pb2, operations_pb2, search_pb2
 from orchestrator.api.http.errors import JSON, BodyTooLarge, NotJson
 from orchestrator.api.http.fields import QueryField, from_query, is_map, parse, query_fields
-from orchestrator.api.http.operations import Operation, Parameter, Result, Services
-from orchestrator.api.http.schemas import field_schema, reference
+from orchestrator.api.http.route import Operation, Parameter, Result, Services
+from orchestrator.api.http.schemas import query_schema, reference
 from orchestrator.api.messages import to_json
 from orchestrator.errors import InvalidRequest, ReelsiftError
 
@@ -29,6 +29,7 @@ METHODS: dict[str, MethodDescriptor] = {
         (analysis_pb2, "AnalysisService"),
         (search_pb2, "SearchService"),
         (model_pb2, "ModelService"),
+        (operations_pb2, "OperationsService"),
     )
     for method in module.DESCRIPTOR.services_by_name[service].methods
 }
@@ -89,7 +90,7 @@ def path_parameter(name: str) -> Parameter:
 
 def query_parameter(known: QueryField) -> Parameter:
     """A field as a parameter."""
-    return Parameter(known.name, "query", field_schema(known.field), deep=is_map(known.field))
+    return Parameter(known.name, "query", query_schema(known.field), deep=is_map(known.field))
 
 
 async def bind(request: Request, message: type[Message], fields: dict[str, QueryField], *, body: bool) -> Any:

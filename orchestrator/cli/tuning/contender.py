@@ -22,14 +22,16 @@ from pathlib import Path
 import numpy as np
 import psutil
 
+from orchestrator import logs
 from orchestrator.adapters.frames.arena import Arena
 from orchestrator.api.client import AnalysisOptions, ClientError, connect
 from orchestrator.app import running_inference
-from orchestrator.cli import logs, loop
+from orchestrator.cli import loop
 from orchestrator.cli.inside import inside
 from orchestrator.core.frames import Slot
 from orchestrator.core.results import ModelVersion
 from orchestrator.errors import InferenceUnavailable, ReelsiftError
+from orchestrator.pipeline.telemetry import Telemetry
 from orchestrator.ports import Inference, Outputs, Tensor
 from orchestrator.settings import Settings
 
@@ -99,9 +101,9 @@ async def contend(repository: Path, profiles: Path, clip: Path, model: str) -> N
     witness: Witness | None = None
 
     @asynccontextmanager
-    async def witnessed(settings: Settings, arena: Arena) -> AsyncIterator[Inference]:
+    async def witnessed(settings: Settings, arena: Arena, telemetry: Telemetry) -> AsyncIterator[Inference]:
         nonlocal witness
-        async with running_inference(settings, arena) as inference:
+        async with running_inference(settings, arena, telemetry) as inference:
             witness = Witness(inference, model, Account())
             yield witness
 

@@ -5,22 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from orchestrator import __version__
+from orchestrator.cli.charts import Scale
+from orchestrator.cli.page import ENVIRONMENT
 from orchestrator.cli.tuning.tuner import Trial, Tuning
 from orchestrator.core.tuning import Verdict
 
 ROW, TOP, LABELS, PANEL, GAP = 30, 34, 300, 300, 60  # of the plot, in its own pixels
 LEAST_SPAN = 0.05  # a scale shows so much on both sides of 1
-
-_ENVIRONMENT = Environment(
-    loader=PackageLoader("orchestrator.cli"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +51,7 @@ def render(made: Tuning, facts: Mapping[str, str], title: str) -> str:
     """The page. ``facts``: what was measured, where and when, in words."""
     trials = list(_named(made))
     panels, rows = _plot(trials)
-    return _ENVIRONMENT.get_template("tune.html.j2").render(
+    return ENVIRONMENT.get_template("tune.html.j2").render(
         title=title,
         version=__version__,
         facts=facts,
@@ -92,40 +84,30 @@ def _kind(trial: Trial) -> str:
 
 def _plot(trials: Sequence[tuple[str, str, Trial]]) -> tuple[tuple[Panel, ...], tuple[Row, ...]]:
     measured = [trial.duel for _, _, trial in trials if trial.duel.runs]
-    scales = [_Scale(LABELS, [ratio for duel in measured for ratio in duel.rates])]
-    scales.append(_Scale(LABELS + PANEL + GAP, [ratio for duel in measured for ratio in duel.cpus]))
+    scales = (
+        _scale(LABELS, [ratio for duel in measured for ratio in duel.rates]),
+        _scale(LABELS + PANEL + GAP, [ratio for duel in measured for ratio in duel.cpus]),
+    )
     rows = []
     for number, (name, kind, trial) in enumerate(trials):
         duel = trial.duel
-        marks = (scales[0].mark(duel.rates), scales[1].mark(duel.cpus)) if duel.runs else ()
+        marks = (_mark(scales[0], duel.rates), _mark(scales[1], duel.cpus)) if duel.runs else ()
         rows.append(Row(TOP + ROW * number, name, kind, marks, trial.said))
     titles = ("frames/s over the champion's (more is better)", "CPU a frame over the champion's (less is better)")
     panels = tuple(
-        Panel(title, scale.left, scale.at(1.0), scale.ticks) for title, scale in zip(titles, scales, strict=True)
+        Panel(title, scale.start, scale.at(1.0), tuple((scale.at(value), f"{value:.2f}") for value in scale.ticks(6)))
+        for title, scale in zip(titles, scales, strict=True)
     )
     return panels, tuple(rows)
 
 
-class _Scale:
+def _scale(left: float, ratios: Sequence[float]) -> Scale:
     """Ratios as places in a panel that begins at ``left``."""
+    return Scale(left, PANEL, min([1 - LEAST_SPAN, *ratios]) - 0.01, max([1 + LEAST_SPAN, *ratios]) + 0.01)
 
-    def __init__(self, left: float, ratios: Sequence[float]) -> None:
-        self.left = left
-        self._low = min([1 - LEAST_SPAN, *ratios]) - 0.01
-        self._high = max([1 + LEAST_SPAN, *ratios]) + 0.01
 
-    def at(self, ratio: float) -> float:
-        return self.left + PANEL * (ratio - self._low) / (self._high - self._low)
-
-    @property
-    def ticks(self) -> tuple[tuple[float, str], ...]:
-        span = self._high - self._low
-        step = next((step for step in (0.02, 0.05, 0.1, 0.2, 0.5, 1.0) if span / step <= 6), 2.0)
-        numbers = range(int(self._low / step) + 1, int(self._high / step) + 1)
-        return tuple((self.at(number * step), f"{number * step:.2f}") for number in numbers)
-
-    def mark(self, ratios: Sequence[float]) -> Mark:
-        ordered = sorted(ratios)
-        middle = (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
-        places = tuple(map(self.at, ordered))
-        return Mark(places[0], places[-1], self.at(middle), places, f"{middle:.3f}")
+def _mark(scale: Scale, ratios: Sequence[float]) -> Mark:
+    ordered = sorted(ratios)
+    middle = (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
+    places = tuple(map(scale.at, ordered))
+    return Mark(places[0], places[-1], scale.at(middle), places, f"{middle:.3f}")

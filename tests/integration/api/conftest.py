@@ -44,6 +44,7 @@ from orchestrator.errors import (
 )
 from orchestrator.pipeline.rollouts import RolloutService
 from tests.support.model_server import FakeModelServer, MemoryRollouts
+from tests.support.operations import FakeOperations, eventful
 
 MEDIA = MediaInfo("mov", "h264", 64, 48, 0, Fraction(1, 25), 0, None, Fraction(25))
 STARTED = Started(MEDIA, "default", ("shots",))
@@ -288,6 +289,12 @@ class FakeAnalyses:
         return SearchPage((hit,), "more")
 
 
+def serving(
+    analyses: FakeAnalyses, rollouts: RolloutService, operations: FakeOperations, address: str
+) -> AbstractAsyncContextManager[GrpcServer]:
+    return grpc_server(analyses, address, searches=analyses, rollouts=rollouts, operations=operations, grace=0.1)
+
+
 @dataclass
 class Running:
     """A server, and two ways to call it. ``stop`` breaks every connection; ``start`` begins anew at the same address."""
@@ -295,6 +302,7 @@ class Running:
     analyses: FakeAnalyses
     models: FakeModelServer
     rollouts: RolloutService
+    operations: FakeOperations
     address: str
     client: ReelsiftClient
     stub: AnalysisServiceStub
@@ -307,7 +315,7 @@ class Running:
 
     async def start(self) -> None:
         await self._open.__aexit__(None, None, None)
-        self._open = grpc_server(self.analyses, self.address, searches=self.analyses, rollouts=self.rollouts, grace=0.1)
+        self._open = serving(self.analyses, self.rollouts, self.operations, self.address)
         self.server = await self._open.__aenter__()
 
     async def close(self) -> None:
@@ -328,11 +336,12 @@ def run() -> Run:
             address = f"unix:{Path(folder) / 'api'}"
             models = FakeModelServer()
             rollouts = RolloutService(models, MemoryRollouts())
-            opening = grpc_server(analyses, address, searches=analyses, rollouts=rollouts, grace=0.1)
+            operations = eventful()
+            opening = serving(analyses, rollouts, operations, address)
             server = await opening.__aenter__()
             async with connect(address, QUICK) as client, grpc.aio.insecure_channel(address) as channel:
                 stub = AnalysisServiceStub(channel)
-                here = Running(analyses, models, rollouts, address, client, stub, channel, server, opening)
+                here = Running(analyses, models, rollouts, operations, address, client, stub, channel, server, opening)
                 try:
                     yield here
                 finally:

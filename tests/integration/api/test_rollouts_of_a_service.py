@@ -19,6 +19,7 @@ from orchestrator.api import messages as pb
 from orchestrator.api.client import ReelsiftClient, connect
 from orchestrator.app import running_app
 from orchestrator.core.rollout import Hit, Rail
+from orchestrator.pipeline.telemetry import Telemetry
 from orchestrator.settings import Settings
 from tests.support.fakes import FakeInference
 from tests.support.model_server import FakeModelServer
@@ -46,7 +47,7 @@ class Place:
         """One of them."""
 
         @asynccontextmanager
-        async def inference(settings: Settings, arena: Arena) -> AsyncIterator[Inference]:
+        async def inference(settings: Settings, arena: Arena, telemetry: Telemetry) -> AsyncIterator[Inference]:
             yield Inference(models)
 
         settings = Settings(

@@ -13,7 +13,7 @@ from tests.acceptance.answers import reelsift
 from tests.media.composite import CARD, Line, Part, build
 from tests.media.labelled import truth_of
 from tests.support.spoilt import repository_with
-from tests.unit.cli.test_report import Page
+from tests.unit.cli.test_analysis_page import Page
 
 MARKUP = "<b>STOP</b>"
 PARTS = (

@@ -14,8 +14,10 @@ import pytest_asyncio
 
 from orchestrator.api.http.server import http_server
 from orchestrator.pipeline.rollouts import RolloutService
+from orchestrator.pipeline.telemetry import Telemetry
 from tests.integration.http.scripted import ScriptedAnalyses, ScriptedSearches
 from tests.support.model_server import FakeModelServer, MemoryRollouts
+from tests.support.operations import FakeOperations, eventful
 
 
 @dataclass
@@ -26,6 +28,7 @@ class Running:
     analyses: ScriptedAnalyses
     searches: ScriptedSearches
     models: FakeModelServer
+    operations: FakeOperations
     client: httpx.AsyncClient
 
     async def uploading(self, size: int | None = None) -> str:
@@ -51,11 +54,12 @@ async def serving(
     checks: Mapping[str, bool] | Exception | None = None,
     *,
     port: bool = False,
+    telemetry: Telemetry | None = None,
     grace: float = 0.3,
 ) -> AsyncIterator[Running]:
     """Run a server until the context ends."""
     analyses, searches, models = analyses or ScriptedAnalyses(), ScriptedSearches(), FakeModelServer()
-    rollouts = RolloutService(models, MemoryRollouts())
+    rollouts, operations = RolloutService(models, MemoryRollouts()), eventful()
 
     async def ready() -> Mapping[str, bool]:
         if isinstance(checks, Exception):
@@ -64,13 +68,15 @@ async def serving(
 
     with tempfile.TemporaryDirectory() as folder:
         listen = "127.0.0.1:0" if port else f"unix:{Path(folder) / 'http'}"
-        async with http_server(analyses, searches, rollouts, listen, ready=ready, grace=grace) as address:
+        async with http_server(
+            analyses, searches, rollouts, listen, ready=ready, operations=operations, telemetry=telemetry, grace=grace
+        ) as address:
             uds = None if port else address.removeprefix("unix:")
             base = f"http://{address}" if port else "http://reelsift"
             async with httpx.AsyncClient(
                 transport=httpx.AsyncHTTPTransport(uds=uds), base_url=base, timeout=20
             ) as client:
-                yield Running(address, analyses, searches, models, client)
+                yield Running(address, analyses, searches, models, operations, client)
 
 
 @pytest.fixture

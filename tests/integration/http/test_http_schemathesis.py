@@ -74,6 +74,9 @@ async def test_no_request_breaks_the_server_or_its_word(tmp_path: Path) -> None:
         await running.analysed()
         await running.uploading()
         await running.uploading()
+        running.operations.readings = running.operations.readings[
+            :2
+        ]  # healthy: 503 is health's word, but a server error's too
         status, told = await schemathesis(running.address, tmp_path, CONFIG, "--max-examples", str(EXAMPLES))
     assert status == 0, told
     assert cases(told) > 500

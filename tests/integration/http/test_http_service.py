@@ -16,6 +16,7 @@ import structlog
 
 from orchestrator.adapters.frames.arena import Arena
 from orchestrator.app import running_app
+from orchestrator.pipeline.telemetry import Telemetry
 from orchestrator.ports import Inference
 from orchestrator.settings import Settings
 from tests.media.synth import plain
@@ -27,7 +28,7 @@ EXAMPLES = os.environ.get("REELSIFT_SCHEMATHESIS_EXAMPLES", "6")
 
 
 @asynccontextmanager
-async def in_process(settings: Settings, arena: Arena) -> AsyncIterator[Inference]:
+async def in_process(settings: Settings, arena: Arena, telemetry: Telemetry) -> AsyncIterator[Inference]:
     """The models in this process."""
     yield OrtInference(settings.model_repository)
 

@@ -33,8 +33,8 @@ async def test_many_analyses_on_two_servers_run_once_each(bench: Bench) -> None:
 async def die(service: AnalysisService) -> None:
     """Stop everything of a server at once, so that nothing of it is settled."""
     assert service._running is not None
-    tasks = [service._running, *service._runner._ends]
-    tasks += [each.task for each in service._runner._running.values() if each.task]
+    tasks = [service._running, *service.runner._ends]
+    tasks += [each.task for each in service.runner._running.values() if each.task]
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

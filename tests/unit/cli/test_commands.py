@@ -326,7 +326,7 @@ def test_serve_hands_over_its_settings_and_leaves_at_sigterm(monkeypatch: pytest
     seen: list[Any] = []
 
     @asynccontextmanager
-    async def running_app(settings: Any, inference_of: Any) -> AsyncIterator[str]:
+    async def running_app(settings: Any, inference_of: Any, **_: Any) -> AsyncIterator[str]:
         seen.append(settings)
         threading.Timer(0.05, signal.raise_signal, [signal.SIGTERM]).start()
         yield "here:1"

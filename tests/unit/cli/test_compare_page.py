@@ -21,7 +21,7 @@ from orchestrator.comparing.measures import Measure
 from orchestrator.comparing.truth import Truth
 from orchestrator.core.media import MediaInfo
 from orchestrator.pipeline.stills import Stills
-from tests.unit.cli.test_report import HOSTILE, Page
+from tests.unit.cli.test_analysis_page import HOSTILE, Page
 from tests.unit.comparing import made
 from tests.unit.comparing.made import LEFT, RIGHT, thing
 

@@ -83,6 +83,38 @@ def test_a_backup_with_something_missing_is_partial(data_dir: Path, tmp_path: Pa
     assert f"blobs/{REPORT}" in made.stderr
 
 
+def test_a_backup_that_is_read_back(data_dir: Path, tmp_path: Path) -> None:
+    made = reelsift("backup", tmp_path / "backup", "--verify")
+    assert made.exit_code == exits.OK, made.output
+    assert "read back" in made.stdout
+
+
+def test_a_series_of_backups(data_dir: Path, tmp_path: Path) -> None:
+    made = reelsift("backup", tmp_path / "backups", "--keep", "2")
+    assert made.exit_code == exits.OK, made.output
+    (first,) = (each for each in (tmp_path / "backups").iterdir() if each.is_dir())
+    assert f"in {first}, read back" in " ".join(made.stdout.split())
+    old = first.rename(first.with_name("20200101T000000Z"))
+    older = first.with_name("20190101T000000Z")
+    shutil.copytree(old, older)
+    again = reelsift("backup", tmp_path / "backups", "--keep", "2")
+    assert again.exit_code == exits.OK, again.output
+    assert f"gone: {older.name}" in again.stdout
+    assert old.is_dir()
+    assert not older.exists()
+    assert reelsift("restore", old, "--force").exit_code == exits.OK
+
+
+def test_a_series_with_something_missing_is_partial(data_dir: Path, tmp_path: Path) -> None:
+    (data_dir / "blobs" / REPORT).unlink()
+    assert reelsift("backup", tmp_path / "backups", "--keep", "1").exit_code == exits.PARTIAL
+
+
+def test_days_without_a_series(data_dir: Path, tmp_path: Path) -> None:
+    assert reelsift("backup", tmp_path / "backup", "--keep-days", "3").exit_code == exits.USAGE
+    assert not (tmp_path / "backup").exists()
+
+
 def test_no_store_at_all(tmp_path: Path) -> None:
     for command in (("backup", tmp_path / "backup"), ("cleanup", "--dry-run")):
         failed = reelsift(*command, "--data-dir", tmp_path / "none")

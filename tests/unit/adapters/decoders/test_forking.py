@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from orchestrator.adapters.decoders import forking, wire
+from orchestrator.adapters.decoders import forking, wire, workers
 from orchestrator.adapters.decoders.forking import Forked, ForkServer, ForkServerDied
 from orchestrator.adapters.decoders.forkserver import NICENESS
 from orchestrator.adapters.decoders.process import ProcessDecoder, ProcessDecodeSession
@@ -155,6 +155,20 @@ async def test_one_that_does_not_answer_is_replaced(forks: ForkServer, monkeypat
     monkeypatch.undo()
     assert await worker.process.wait() is None
     await worker.stop()
+    await (await Worker.start(forks, 1, SPACE)).stop()
+
+
+async def test_a_worker_ends_though_the_fork_server_does_not_tell(
+    forks: ForkServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = await Worker.start(forks, 1, SPACE)
+    server = server_of(worker.process)
+    server.suspend()
+    monkeypatch.setattr(workers, "_DYING_SECONDS", 0.1)
+    monkeypatch.setattr(workers, "_REAPING_SECONDS", 0.2)
+    await asyncio.wait_for(worker.stop(), 5)
+    assert worker.process.returncode is None
+    server.resume()  # now it tells what is known already
     await (await Worker.start(forks, 1, SPACE)).stop()
 
 

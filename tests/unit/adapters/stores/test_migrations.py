@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -17,9 +19,12 @@ from orchestrator.adapters.stores.postgres import open_postgres
 from orchestrator.adapters.stores.schema import METADATA
 from orchestrator.adapters.stores.sql import SqlAnalysisStore, open_database
 from orchestrator.adapters.stores.sqlite import open_sqlite
+from orchestrator.adapters.stores.statistics import SqlStatistics
+from orchestrator.core.jobs import AnalysisState
 from orchestrator.errors import SetupError
+from tests.support.older import copy_known
 from tests.support.postgres import Postgres
-from tests.support.store_values import checkpoint, ended, running, segment
+from tests.support.store_values import FINISHED, checkpoint, ended, running, segment
 
 RELEASED = ("0001",)
 """The revision that each released version left behind (none is released yet: the first one)."""
@@ -39,6 +44,22 @@ def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
         yield database
         database.close()
         server.drop(name)
+
+
+@pytest.fixture
+def another(empty: Database, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """One more of the same kind."""
+    if not empty.shared:
+        database = open_sqlite(tmp_path / "another")
+        yield database
+        database.close()
+        return
+    server: Postgres = request.getfixturevalue("postgres")
+    name = server.create()
+    database = open_postgres(server.url(name))
+    yield database
+    database.close()
+    server.drop(name)
 
 
 def difference(connection: Connection) -> list[object]:
@@ -67,16 +88,28 @@ def test_the_newest_migration_is_the_one_that_is_asked_for() -> None:
 
 
 @pytest.mark.parametrize("revision", RELEASED)
-async def test_what_a_released_version_stored_is_read_after_the_upgrade(empty: Database, revision: str) -> None:
+async def test_what_a_released_version_stored_is_read_after_the_upgrade(
+    empty: Database, another: Database, revision: str
+) -> None:
+    migrate.upgrade(another)
+    today = SqlAnalysisStore(another)
+    await ended(today, "ended", segments=3)
+    lease = await running(today, "running", segments=2)
+    before = [(await today.get(name), await today.read(name)) for name in ("ended", "running")]
+    stats = await SqlStatistics(another).stats(1, datetime.now(UTC))
     migrate.upgrade(empty, revision)
-    store = SqlAnalysisStore(empty)
-    await ended(store, "ended", segments=3)
-    lease = await running(store, "running", segments=2)
-    before = [(await store.get(name), await store.read(name)) for name in ("ended", "running")]
+    copy_known(another, empty)
     migrate.upgrade(empty)
     assert empty.write_now(migrate.revision) == migrate.HEAD
+    store = SqlAnalysisStore(empty)
     assert [(await store.get(name), await store.read(name)) for name in ("ended", "running")] == before
+    told = await SqlStatistics(empty).stats(1, datetime.now(UTC))
+    assert told == replace(stats, frames_analyzed=told.frames_analyzed, frames_reused=told.frames_reused)
+    assert (told.ended, told.frames_analyzed, told.frames_reused) == (1, 3 * 10, 3 * 2), (
+        "annotations tell what was given"
+    )
     assert await store.commit_segment(lease, segment(2), checkpoint(2)) == 4
+    assert await store.end(lease, FINISHED, AnalysisState.SUCCEEDED) == 5
 
 
 def test_an_upgrade_that_fails_leaves_nothing_behind(empty: Database, monkeypatch: pytest.MonkeyPatch) -> None:

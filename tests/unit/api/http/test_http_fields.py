@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.api import messages as pb
-from orchestrator.api.http.fields import from_query, parse, query_fields
+from orchestrator.api.http.fields import from_query, parse, query_fields, short_names
 from orchestrator.errors import InvalidRequest
 
 SEARCH = {each.name: each for each in query_fields(pb.SearchRequest.DESCRIPTOR)}
@@ -35,6 +35,21 @@ def test_a_query_spells_an_object() -> None:
         ],
         SEARCH,
     ) == {"query": "a", "filter": {"classes": ["dog", "cat"], "labels": {"a.b": "1", "": "2"}, "has_face": False}}
+
+
+def test_values_of_enums_have_short_names_too() -> None:
+    fields = {each.name: each for each in query_fields(pb.ListAnalysesRequest.DESCRIPTOR)}
+    given = [("states", "running"), ("states", "ANALYSIS_STATE_FAILED"), ("states", "unspecified"), ("states", "x")]
+    assert from_query(given, fields)["states"] == [
+        "ANALYSIS_STATE_RUNNING",
+        "ANALYSIS_STATE_FAILED",
+        "unspecified",
+        "x",
+    ]
+    assert short_names(pb.AlertLevel.DESCRIPTOR) == {
+        "warning": "ALERT_LEVEL_WARNING",
+        "critical": "ALERT_LEVEL_CRITICAL",
+    }
 
 
 @given(st.lists(st.tuples(st.one_of(st.sampled_from(sorted(SEARCH)), st.text()), st.text()), max_size=4))

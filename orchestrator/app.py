@@ -197,7 +197,16 @@ async def running_app(
             embedding=searching.MODEL if settings.embed_text else "",
         )
         statistics = SqlStatistics(store.database)
-        control = Control(settings.server_name, service, statistics, maintenance, abilities, reloads.reload, ending)
+        control = Control(
+            settings.server_name,
+            service,
+            statistics,
+            maintenance,
+            abilities,
+            reloads.reload,
+            cleaner.clean,
+            ending,
+        )
         controlled(control)
         operations = OperationsService(control, observing) if observing else None
         await stack.enter_async_context(aside(abilities.learn()))

@@ -9,6 +9,7 @@ from orchestrator.api.records import timestamp
 from orchestrator.core.alerting import Alert, Level, Silence
 from orchestrator.core.health import Component, Health, Status
 from orchestrator.core.jobs import AnalysisState
+from orchestrator.core.retention import Cleaned, Removal
 from orchestrator.core.statistics import Capability, Sample, ServiceStatus, Session, Spread, Stats
 from orchestrator.errors import InvalidRequest
 
@@ -169,6 +170,27 @@ def level(number: pb.AlertLevel.ValueType) -> Level | None:
     if number not in pb.AlertLevel.values():
         raise InvalidRequest(f"there is no level {number}")
     return Level(pb.AlertLevel.Name(number).removeprefix("ALERT_LEVEL_"))
+
+
+def cleaned(done: Cleaned, most: int | None = None) -> pb.CleanUpResponse:
+    """``done`` as a message that names ``most`` things at most, those first that could not go."""
+    kept = [_removal(removal, why) for removal, why in done.kept[:most]]
+    return pb.CleanUpResponse(
+        removed_count=len(done.removed),
+        removed_bytes=done.size,
+        kept_count=len(done.kept),
+        removals=[*kept, *map(_removal, done.removed)][:most],
+    )
+
+
+def _removal(removal: Removal, kept_because: str = "") -> pb.Removal:
+    return pb.Removal(
+        kind=removal.kind,
+        name=removal.name,
+        size_bytes=removal.size,
+        reason=removal.reason,
+        kept_because=kept_because,
+    )
 
 
 def silence(made: Silence) -> pb.Silence:

@@ -77,6 +77,11 @@ class OperationsClient:
         request = pb.SetMaintenanceRequest(on=on, who=who, why=why)
         return (await self._link.ask(self._stub.SetMaintenance, request)).status
 
+    async def clean_up(self, *, dry_run: bool = False, who: str, why: str = "") -> pb.CleanUpResponse:
+        """Have what retention keeps no longer let go, or, in a ``dry_run``, only named; waits for as long as it takes."""
+        request = pb.CleanUpRequest(dry_run=dry_run, who=who, why=why)
+        return await self._once(self._stub.CleanUp, request, hurried=False)
+
     async def drain(self, *, who: str, why: str = "") -> None:
         """Have the server end."""
         await self._once(self._stub.Drain, pb.DrainRequest(who=who, why=why))
@@ -85,8 +90,8 @@ class OperationsClient:
         """Have the settings read anew; the names of those that changed."""
         return (await self._once(self._stub.ReloadSettings, pb.ReloadSettingsRequest(who=who, why=why))).changed
 
-    async def _once(self, method: Callable[..., Awaitable[T]], request: object) -> T:
+    async def _once(self, method: Callable[..., Awaitable[T]], request: object, *, hurried: bool = True) -> T:
         try:
-            return await method(request, timeout=self._timeout)
+            return await method(request, timeout=self._timeout if hurried else None)
         except grpc.aio.AioRpcError as error:
             raise client_error(error) from None

@@ -22,12 +22,14 @@ MAX_SILENCE_SECONDS = 30 * 86400.0
 MAX_WHY_BYTES = 1024
 MAX_ALERTS = 1000
 DEFAULT_ALERTS = 100
+MAX_REMOVALS = 1000
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Steering = (
     pb.TerminateSessionRequest
     | pb.CreateSilenceRequest
     | pb.SetMaintenanceRequest
+    | pb.CleanUpRequest
     | pb.DrainRequest
     | pb.ReloadSettingsRequest
 )
@@ -111,6 +113,11 @@ class OperationsMethods:
         await self._operations.set_maintenance(request.on, **reasons)
         return pb.SetMaintenanceResponse(status=convert.service_status(self._operations.status()))
 
+    async def clean_up(self, request: pb.CleanUpRequest) -> pb.CleanUpResponse:
+        """Let go what retention keeps no longer."""
+        cleaned = await self._operations.clean_up(dry_run=request.dry_run, **_reasons(request))
+        return convert.cleaned(cleaned, MAX_REMOVALS)
+
     async def drain(self, request: pb.DrainRequest) -> pb.DrainResponse:
         """End."""
         self._operations.drain(**_reasons(request))
@@ -165,6 +172,9 @@ class OperationsHandlers(OperationsServiceServicer):
         self, request: pb.SetMaintenanceRequest, _: Context
     ) -> pb.SetMaintenanceResponse:
         return await self._methods.set_maintenance(request)
+
+    async def CleanUp(self, request: pb.CleanUpRequest, _: Context) -> pb.CleanUpResponse:  # noqa: N802
+        return await self._methods.clean_up(request)
 
     async def Drain(self, request: pb.DrainRequest, _: Context) -> pb.DrainResponse:  # noqa: N802
         return await self._methods.drain(request)

@@ -19,6 +19,7 @@ from orchestrator.core.jobs import (
 )
 from orchestrator.core.model_versions import ModelState
 from orchestrator.core.results import AnalysisEvent
+from orchestrator.core.retention import Cleaned
 from orchestrator.core.rollout import Step
 from orchestrator.core.searching import SearchPage, SearchQuery
 from orchestrator.core.statistics import Sample, ServiceStatus, Session, Stats
@@ -202,6 +203,11 @@ class Operations(Protocol):
     async def set_maintenance(self, on: bool, *, who: str, why: str) -> None:
         """Refuse new analyses (``UnderMaintenance``) and say NOT_SERVING while it is on; what runs goes on, and what is queued waits. It
         survives restarts. Raises ``InvalidRequest`` when nobody is named."""
+        ...
+
+    async def clean_up(self, *, dry_run: bool, who: str, why: str) -> Cleaned:
+        """Let go now what retention keeps no longer, or, in a ``dry_run``, only tell of it. Raises ``InvalidRequest`` when nobody is
+        named."""
         ...
 
     def drain(self, *, who: str, why: str) -> None:

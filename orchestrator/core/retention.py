@@ -90,6 +90,19 @@ class Removal:
     reason: Reason
 
 
+@dataclass(frozen=True, slots=True)
+class Cleaned:
+    """What went (or would go), and what was to go but could not, each with why."""
+
+    removed: tuple[Removal, ...] = ()
+    kept: tuple[tuple[Removal, str], ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes of what went."""
+        return sum(removal.size for removal in self.removed)
+
+
 Weights = Mapping[tuple[Kind, str], int]
 """Bytes of each kind by analysis."""
 

@@ -12,7 +12,7 @@ from typing import Protocol
 import structlog
 
 from orchestrator.core.jobs import AnalysisFilter, AnalysisRecord, AnalysisState, SourceKind
-from orchestrator.core.retention import Kind, Policies, Reason, Removal, Weights, inventory, plan
+from orchestrator.core.retention import Cleaned, Kind, Policies, Reason, Removal, Weights, inventory, plan
 from orchestrator.core.statistics import LONGEST_HOURS
 from orchestrator.errors import AnalysisNotEnded, NotFound, ReelsiftError
 from orchestrator.pipeline.telemetry import Telemetry
@@ -45,19 +45,6 @@ class Past(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Cleaned:
-    """What went (or would go), and what was to go but could not."""
-
-    removed: tuple[Removal, ...] = ()
-    kept: tuple[tuple[Removal, str], ...] = ()
-
-    @property
-    def size(self) -> int:
-        """Bytes of what went."""
-        return sum(removal.size for removal in self.removed)
-
-
 @dataclass(slots=True)
 class Cleaner:
     """Cleans one store. ``blobs`` holds ``KIND/ANALYSIS/NAME``, ``uploads`` the spool files by id. ``policies`` may be exchanged."""
@@ -68,6 +55,7 @@ class Cleaner:
     uploads: BlobStore
     policies: Policies = field(default_factory=dict)
     telemetry: Telemetry = field(default_factory=Telemetry)
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def look(self, now: datetime | None = None) -> list[Removal]:
         """What is to go now, in the order in which to remove it. Changes nothing."""
@@ -80,10 +68,23 @@ class Cleaner:
         return plan(items, self.policies) + orphans
 
     async def clean(self, *, dry_run: bool = False) -> Cleaned:
-        """Remove what is to go. What came into use meanwhile, or cannot be removed now, stays."""
-        removals = await self.look()
+        """Remove what is to go, one call after the other. What came into use meanwhile, or cannot be removed now, stays."""
         if dry_run:
-            return Cleaned(tuple(removals))
+            return Cleaned(tuple(await self.look()))
+        async with self._turn:
+            return await self._clean()
+
+    async def run(self, every: float) -> None:
+        """Clean every ``every`` seconds until cancelled; a failure is logged, and the next turn tries again."""
+        while True:
+            try:
+                await self.clean()
+            except (ReelsiftError, OSError) as error:
+                log.warning("cleanup.failed", reason=_reason(error))
+            await asyncio.sleep(every)
+
+    async def _clean(self) -> Cleaned:
+        removals = await self.look()
         await self.past.trim(datetime.now(UTC) - OUTCOMES_KEPT)
         removed: list[Removal] = []
         kept: list[tuple[Removal, str]] = []
@@ -101,15 +102,6 @@ class Cleaner:
         if removed:
             await self.past.shrink()
         return Cleaned(tuple(removed), tuple(kept))
-
-    async def run(self, every: float) -> None:
-        """Clean every ``every`` seconds until cancelled; a failure is logged, and the next turn tries again."""
-        while True:
-            try:
-                await self.clean()
-            except (ReelsiftError, OSError) as error:
-                log.warning("cleanup.failed", reason=_reason(error))
-            await asyncio.sleep(every)
 
     async def _remove(self, removal: Removal) -> None:
         match removal.kind:

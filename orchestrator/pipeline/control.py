@@ -11,6 +11,7 @@ from typing import Protocol
 import structlog
 
 from orchestrator.core.jobs import AnalysisRecord
+from orchestrator.core.retention import Cleaned
 from orchestrator.core.statistics import LONGEST_HOURS, ServiceStatus, Session, Stats
 from orchestrator.errors import InvalidRequest
 from orchestrator.pipeline.abilities import Abilities
@@ -28,6 +29,12 @@ class Reload(Protocol):
     def __call__(self, *, who: str, why: str) -> Sequence[str]: ...
 
 
+class Clean(Protocol):
+    """Lets go what retention keeps no longer; see ``pipeline.cleanup.Cleaner.clean``."""
+
+    async def __call__(self, *, dry_run: bool) -> Cleaned: ...
+
+
 @dataclass(slots=True)
 class Control:
     """Of one server, by its name ``server``. ``ending`` is set when the process is to end."""
@@ -38,6 +45,7 @@ class Control:
     maintenance: Maintenance
     abilities: Abilities
     reload: Reload
+    clean: Clean
     ending: asyncio.Event = field(default_factory=asyncio.Event)
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -83,6 +91,14 @@ class Control:
     async def set_maintenance(self, on: bool, *, who: str, why: str) -> None:
         """Refuse new analyses (``UnderMaintenance``) and say NOT_SERVING while it is on; what runs goes on, and what is queued waits."""
         await self.maintenance.set(on, who=who, why=why)
+
+    async def clean_up(self, *, dry_run: bool, who: str, why: str) -> Cleaned:
+        """Let go now what retention keeps no longer, or, in a ``dry_run``, only tell of it. Raises ``StoreUnavailable``."""
+        if not who:
+            raise InvalidRequest("say who cleans up")
+        if not dry_run:
+            log.info("cleanup.asked", who=who, why=why)
+        return await self.clean(dry_run=dry_run)
 
     def drain(self, *, who: str, why: str) -> None:
         """Have this server end as for SIGTERM: NOT_SERVING, what runs may finish for a while, the rest goes back to the queue."""

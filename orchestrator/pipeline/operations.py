@@ -48,4 +48,4 @@ class OperationsService:
         self.silence, self.end_silence = watcher.silence, watcher.end_silence
         self.status, self.stats, self.sessions = control.status, control.stats, control.sessions
         self.terminate, self.set_maintenance = control.terminate, control.set_maintenance
-        self.drain, self.reload = control.drain, control.reload
+        self.clean_up, self.drain, self.reload = control.clean_up, control.drain, control.reload

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import pytest
 
+from orchestrator.adapters.blobs.local import LocalBlobs
+from orchestrator.adapters.stores.keeping import SqlPast
 from orchestrator.adapters.stores.operations import SqlOperations
 from orchestrator.adapters.stores.statistics import SqlStatistics
 from orchestrator.api.ports import Operations
 from orchestrator.core.alerting import AlertFilter
 from orchestrator.core.health import Seen, Status, worst
 from orchestrator.core.jobs import AnalysisState
+from orchestrator.core.retention import Cleaned
 from orchestrator.errors import InvalidRequest, NotFound
 from orchestrator.pipeline.abilities import Abilities
 from orchestrator.pipeline.alerting import Alerting
 from orchestrator.pipeline.aside import aside
+from orchestrator.pipeline.cleanup import Cleaner
 from orchestrator.pipeline.control import Control
 from orchestrator.pipeline.history import History
 from orchestrator.pipeline.maintenance import Maintenance
@@ -69,7 +74,13 @@ async def over_a_store(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIt
             abilities = Abilities(lambda model: (), FakeModelServer({"labels": [1]}), {"uploads": lambda: ""}, {})
             maintenance = Maintenance(bench.folder, analyses.pause)
             statistics = SqlStatistics(database)
-            control = Control("here", analyses, statistics, maintenance, abilities, lambda **_: ("roots",))
+            blobs = LocalBlobs(bench.folder / "blobs")
+            await blobs.put("thumbnails/nobody/0", b"old")
+            os.utime(bench.folder / "blobs/thumbnails/nobody/0", (0, 0))
+            cleaner = Cleaner(analyses._store, SqlPast(database), blobs, LocalBlobs(bench.folder / "spool"))
+            control = Control(
+                "here", analyses, statistics, maintenance, abilities, lambda **_: ("roots",), cleaner.clean
+            )
             yield OperationsService(control, Observing(watching, alerting, history))
 
 
@@ -175,6 +186,15 @@ async def test_a_silence_is_in_force_until_it_is_ended(operations: Operations) -
 async def test_silences_that_are_none(operations: Operations, pattern: str, seconds: float) -> None:
     with pytest.raises(InvalidRequest):
         await operations.silence(pattern, seconds, **ME)
+
+
+async def test_a_clean_up_lets_go_what_is_old(operations: Operations) -> None:
+    would = await operations.clean_up(dry_run=True, **ME)
+    assert (len(would.removed), would.kept) == (1, ())
+    with pytest.raises(InvalidRequest):
+        await operations.clean_up(dry_run=False, who="", why="")
+    assert await operations.clean_up(dry_run=False, **ME) == would
+    assert await operations.clean_up(dry_run=False, **ME) == Cleaned()
 
 
 async def test_maintenance(operations: Operations) -> None:

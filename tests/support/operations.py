@@ -10,6 +10,7 @@ from orchestrator.core.alerting import Alert, AlertFilter, Level, Silence
 from orchestrator.core.health import Component, Health, Limits, Reading, measured, up
 from orchestrator.core.jobs import AnalysisRecord, AnalysisSpec, AnalysisState, SourceKind, SourceRef
 from orchestrator.core.results import Failed
+from orchestrator.core.retention import Cleaned, Kind, Reason, Removal
 from orchestrator.core.statistics import Capability, Sample, ServiceStatus, Session, Spread, Stats
 from orchestrator.errors import InvalidRequest, NotFound
 
@@ -69,6 +70,9 @@ def stats_of(hours: float, scale: float = 1.0) -> Stats:
     )
 
 
+OLD = Cleaned((Removal(Kind.UPLOADS, "u-1", 5 * GB, Reason.AGE),))
+
+
 @dataclass
 class FakeOperations:
     """One server. ``scale(until)``: how busy it was then. Whatever was asked of it is in ``done``."""
@@ -82,6 +86,7 @@ class FakeOperations:
     quiet: dict[str, Silence] = field(default_factory=dict)
     maintained: tuple[str, str] = ("", "")
     draining: bool = False
+    old: Cleaned = OLD
     changed: Sequence[str] = ("log_level", "limits.disk.warning")
     refusal: Exception | None = None
     done: list[tuple[str, ...]] = field(default_factory=list)
@@ -204,6 +209,16 @@ class FakeOperations:
         self._refuse()
         self.maintained = (who, why) if on else ("", "")
         self.done.append(("maintenance", "on" if on else "off", who, why))
+
+    async def clean_up(self, *, dry_run: bool, who: str, why: str) -> Cleaned:
+        self._refuse()
+        if not who:
+            raise InvalidRequest("say who cleans up")
+        old = self.old
+        if not dry_run:
+            self.done.append(("clean_up", who, why))
+            self.old = Cleaned()
+        return old
 
     def drain(self, *, who: str, why: str) -> None:
         self.draining = True

@@ -121,6 +121,15 @@ OPERATORS_OPERATIONS: tuple[Operation, ...] = (
     ),
     unary(
         "POST",
+        f"{PREFIX}:cleanup",
+        "CleanUp",
+        "Let go now what retention keeps no longer; with dryRun, only tell what that is.",
+        lambda services: services.operations_methods.clean_up,
+        body=True,
+        errors=_WATCHED,
+    ),
+    unary(
+        "POST",
         f"{PREFIX}:drain",
         "Drain",
         "Have this server end; the answer comes before.",

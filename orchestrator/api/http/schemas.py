@@ -44,6 +44,7 @@ REQUIRED: Mapping[str, list[str]] = {
     "CreateSilenceRequest": ["pattern", "durationSeconds", "who"],
     "SetMaintenanceRequest": ["who"],
     "DrainRequest": ["who"],
+    "CleanUpRequest": ["who"],
     "ReloadSettingsRequest": ["who"],
 }
 CHOICES = frozenset({"AnalysisConfig.source", "RetryAnalysisRequest.from_stage"})

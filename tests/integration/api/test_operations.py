@@ -86,6 +86,11 @@ async def test_a_server_is_steered(run, fake) -> None:
         running.operations.refusal = InvalidRequest("listen can only change with a restart")
         with pytest.raises(ClientError, match="restart"):
             await operations.reload(who="me@here")
+        running.operations.refusal = None
+        would = await operations.clean_up(dry_run=True, **ME)
+        assert [each.name for each in would.removals] == ["u-1"]
+        assert await operations.clean_up(**ME) == would
+        assert (await operations.clean_up(**ME)).removed_count == 0
         await operations.drain(**ME)
         assert running.operations.done[-1] == ("drain", "me@here", "to see")
 

@@ -125,8 +125,15 @@ async def test_steering(serve: Serve) -> None:
             "log_level",
             "limits.disk.warning",
         ]
+        gone = {"kind": "uploads", "name": "u-1", "sizeBytes": "5000000000", "reason": "age"}
+        for body in ({"dryRun": True, **ME}, ME):
+            answer = (await client.post(f"{API}:cleanup", json=body)).json()
+            assert (answer["removedCount"], answer["removedBytes"]) == (1, "5000000000")
+            assert answer["removals"][0].items() >= gone.items()
         assert (await client.post(f"{API}:drain", json=ME)).json() == {}
-        assert [each[0] for each in running.operations.done] == ["maintenance", "maintenance", "reload", "drain"]
+        assert [each[0] for each in running.operations.done] == [
+            "maintenance", "maintenance", "reload", "clean_up", "drain",
+        ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -157,7 +164,9 @@ async def test_refusals(serve: Serve, verb: str, path: str, body: Any, status: i
         assert running.operations.done == []
 
 
-@pytest.mark.parametrize("path", [":drain", "/settings:reload", "/maintenance", "/silences", "/sessions/a-1:terminate"])
+@pytest.mark.parametrize(
+    "path", [":drain", ":cleanup", "/settings:reload", "/maintenance", "/silences", "/sessions/a-1:terminate"]
+)
 async def test_no_page_that_somebody_visits_can_steer(serve: Serve, path: str) -> None:
     """It could send an empty body, or one that is no JSON."""
     async with serve() as running:

@@ -9,6 +9,7 @@ import pytest
 
 from orchestrator.api import messages as pb
 from orchestrator.api.operations_handlers import OperationsMethods
+from orchestrator.core.retention import Cleaned, Kind, Reason, Removal
 from orchestrator.errors import InvalidRequest, NotFound, NotWatched
 from tests.support.operations import eventful
 
@@ -24,12 +25,14 @@ async def test_steering_says_who_and_why() -> None:
     assert (status.accepting, status.maintenance, status.maintenance_by) == (False, "to see", "me@here")
     assert (await methods.set_maintenance(pb.SetMaintenanceRequest(who="me@here"))).status.accepting
     assert list((await methods.reload(pb.ReloadSettingsRequest(**ME))).changed) == ["log_level", "limits.disk.warning"]
+    await methods.clean_up(pb.CleanUpRequest(**ME))
     await methods.drain(pb.DrainRequest(**ME))
     assert fake.done == [
         ("terminate", "a-2", "me@here", "to see"),
         ("maintenance", "on", "me@here", "to see"),
         ("maintenance", "off", "me@here", ""),
         ("reload", "me@here", "to see"),
+        ("clean_up", "me@here", "to see"),
         ("drain", "me@here", "to see"),
     ]
 
@@ -56,6 +59,8 @@ async def test_steering_says_who_and_why() -> None:
         ("set_maintenance", pb.SetMaintenanceRequest(on=True, why="so"), "who"),
         ("terminate", pb.TerminateSessionRequest(who="me"), "analysis_id"),
         ("terminate", pb.TerminateSessionRequest(analysis_id="a-1"), "who"),
+        ("clean_up", pb.CleanUpRequest(), "who"),
+        ("clean_up", pb.CleanUpRequest(dry_run=True), "who"),
         ("drain", pb.DrainRequest(), "who"),
         ("reload", pb.ReloadSettingsRequest(why="x" * 2000, who="me"), "why"),
     ],
@@ -67,6 +72,20 @@ async def test_nonsense_is_refused(method: str, request_: Any, said: str) -> Non
         await getattr(OperationsMethods(fake), method)(request_)
     assert (fake.done, fake.draining, fake.maintained) == ([], False, ("", ""))
     assert (dict(fake.quiet), list(fake.running)) == before
+
+
+async def test_a_clean_up_names_what_could_not_go_and_a_thousand_things_at_most() -> None:
+    fake = eventful()
+    old = [Removal(Kind.UPLOADS, f"u-{number}", 10, Reason.AGE) for number in range(1500)]
+    fake.old = Cleaned(tuple(old[1:]), ((old[0], "ANALYSIS_NOT_ENDED"),))
+    would = await OperationsMethods(fake).clean_up(pb.CleanUpRequest(dry_run=True, **ME))
+    done = await OperationsMethods(fake).clean_up(pb.CleanUpRequest(**ME))
+    assert would == done
+    assert (done.removed_count, done.removed_bytes, done.kept_count, len(done.removals)) == (1499, 14990, 1, 1000)
+    assert done.removals[0] == pb.Removal(
+        kind="uploads", name="u-0", size_bytes=10, reason="age", kept_because="ANALYSIS_NOT_ENDED"
+    )
+    assert not any(each.kept_because for each in done.removals[1:])
 
 
 async def test_what_is_unknown_is_not_found() -> None:

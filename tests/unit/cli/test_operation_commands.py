@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -18,9 +19,10 @@ from orchestrator.cli import describe_operations as describe
 from orchestrator.cli import exits, servers
 from orchestrator.cli.main import app
 from orchestrator.core.health import up
+from orchestrator.core.retention import Cleaned
 from orchestrator.errors import InvalidRequest
 from tests.support.api_server import served
-from tests.support.operations import FakeOperations, eventful
+from tests.support.operations import OLD, FakeOperations, eventful
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
@@ -217,6 +219,19 @@ def test_steering(reelsift: Reelsift, operations: FakeOperations) -> None:
     operations.refusal = None
     assert "drains" in reelsift("drain --why upgrade --who me").stdout
     assert operations.done[-1] == ("drain", "me", "upgrade")
+
+
+def test_a_server_cleans_up(reelsift: Reelsift, operations: FakeOperations) -> None:
+    at = f"cleanup --server {os.environ['REELSIFT_SERVER']}"
+    would = reelsift(f"{at} --dry-run")
+    assert rows(would)["uploads"].split() == ["uploads", "u-1", "5.0", "GB", "age"]
+    assert "1 things, 5.0 GB, would go" in would.stdout
+    assert operations.done == []
+    assert "1 things, 5.0 GB, are gone" in reelsift(f"{at} --why room").stdout
+    assert operations.done == [("clean_up", servers.me(), "room")]
+    operations.old = Cleaned((), ((OLD.removed[0], "ANALYSIS_NOT_ENDED"),))
+    kept = reelsift(at)
+    assert (kept.exit_code, kept.stderr) == (exits.FAILED, "left: uploads u-1 (ANALYSIS_NOT_ENDED)\n")
 
 
 @pytest.mark.parametrize("group", ["sessions", "alerts"])

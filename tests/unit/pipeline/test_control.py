@@ -14,6 +14,7 @@ import pytest
 from orchestrator.adapters.stores.statistics import SqlStatistics
 from orchestrator.api.ports import Operations
 from orchestrator.core.jobs import AnalysisState
+from orchestrator.core.retention import Cleaned
 from orchestrator.errors import InvalidRequest, NotFound, UnderMaintenance
 from orchestrator.pipeline.abilities import Abilities
 from orchestrator.pipeline.control import Control
@@ -31,6 +32,10 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     return make_bench(tmp_path, monkeypatch)
 
 
+async def nothing_old(*, dry_run: bool) -> Cleaned:
+    return Cleaned()
+
+
 @asynccontextmanager
 async def controlled(bench: Bench, **limits: object) -> AsyncIterator[tuple[Control, AnalysisService]]:
     async with bench.service(**limits) as analyses:
@@ -44,7 +49,15 @@ async def controlled(bench: Bench, **limits: object) -> AsyncIterator[tuple[Cont
         )
         maintenance = Maintenance(bench.folder, analyses.pause)
         yield (
-            Control("here", analyses, SqlStatistics(store.database), maintenance, abilities, lambda **_: ("roots",)),  # type: ignore[attr-defined]
+            Control(
+                "here",
+                analyses,
+                SqlStatistics(store.database),  # type: ignore[attr-defined]
+                maintenance,
+                abilities,
+                lambda **_: ("roots",),
+                nothing_old,
+            ),
             analyses,
         )
 

@@ -1310,6 +1310,110 @@ class SetMaintenanceResponse(_message.Message):
 Global___SetMaintenanceResponse: _TypeAlias = SetMaintenanceResponse  # noqa: Y015
 
 @_typing.final
+class CleanUpRequest(_message.Message):
+    """Asks a server to clean up."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    WHO_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    dry_run: _builtins.bool
+    """Only tell what would go."""
+    who: _builtins.str
+    """Whoever asks."""
+    why: _builtins.str
+    """For what reason."""
+    def __init__(
+        self,
+        *,
+        dry_run: _builtins.bool = ...,
+        who: _builtins.str = ...,
+        why: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "who", b"who", "why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CleanUpRequest: _TypeAlias = CleanUpRequest  # noqa: Y015
+
+@_typing.final
+class Removal(_message.Message):
+    """Something that retention keeps no longer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    KEPT_BECAUSE_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """What it is: analyses, uploads, thumbnails or reports."""
+    name: _builtins.str
+    """The analysis, or the upload, that it is of."""
+    size_bytes: _builtins.int
+    """How much of the disk that was."""
+    reason: _builtins.str
+    """Why it goes: age, bytes (there are too many), or orphan (nothing names it)."""
+    kept_because: _builtins.str
+    """Why it could not go; empty when it went."""
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        name: _builtins.str = ...,
+        size_bytes: _builtins.int = ...,
+        reason: _builtins.str = ...,
+        kept_because: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kept_because", b"kept_because", "kind", b"kind", "name", b"name", "reason", b"reason", "size_bytes", b"size_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Removal: _TypeAlias = Removal  # noqa: Y015
+
+@_typing.final
+class CleanUpResponse(_message.Message):
+    """What went, or would go."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REMOVED_COUNT_FIELD_NUMBER: _builtins.int
+    REMOVED_BYTES_FIELD_NUMBER: _builtins.int
+    KEPT_COUNT_FIELD_NUMBER: _builtins.int
+    REMOVALS_FIELD_NUMBER: _builtins.int
+    removed_count: _builtins.int
+    """How many things went."""
+    removed_bytes: _builtins.int
+    """How much that was."""
+    kept_count: _builtins.int
+    """How many were to go and could not."""
+    @_builtins.property
+    def removals(self) -> _containers.RepeatedCompositeFieldContainer[Global___Removal]:
+        """What could not go, then what went: at most 1000."""
+
+    def __init__(
+        self,
+        *,
+        removed_count: _builtins.int = ...,
+        removed_bytes: _builtins.int = ...,
+        kept_count: _builtins.int = ...,
+        removals: _abc.Iterable[Global___Removal] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kept_count", b"kept_count", "removals", b"removals", "removed_bytes", b"removed_bytes", "removed_count", b"removed_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CleanUpResponse: _TypeAlias = CleanUpResponse  # noqa: Y015
+
+@_typing.final
 class DrainRequest(_message.Message):
     """Asks a server to end."""
 

@@ -95,6 +95,11 @@ class OperationsServiceStub:
                 request_serializer=reelsift_dot_v1_dot_operations__pb2.SetMaintenanceRequest.SerializeToString,
                 response_deserializer=reelsift_dot_v1_dot_operations__pb2.SetMaintenanceResponse.FromString,
                 _registered_method=True)
+        self.CleanUp = channel.unary_unary(
+                '/reelsift.v1.OperationsService/CleanUp',
+                request_serializer=reelsift_dot_v1_dot_operations__pb2.CleanUpRequest.SerializeToString,
+                response_deserializer=reelsift_dot_v1_dot_operations__pb2.CleanUpResponse.FromString,
+                _registered_method=True)
         self.Drain = channel.unary_unary(
                 '/reelsift.v1.OperationsService/Drain',
                 request_serializer=reelsift_dot_v1_dot_operations__pb2.DrainRequest.SerializeToString,
@@ -193,6 +198,13 @@ class OperationsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CleanUp(self, request, context):
+        """Lets go now what retention keeps no longer, as this server does by itself every so often.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Drain(self, request, context):
         """Has this server end: NOT_SERVING at once, what runs may finish for a while, the rest goes back to the queue. The answer comes before.
         """
@@ -265,6 +277,11 @@ def add_OperationsServiceServicer_to_server(servicer, server):
                     servicer.SetMaintenance,
                     request_deserializer=reelsift_dot_v1_dot_operations__pb2.SetMaintenanceRequest.FromString,
                     response_serializer=reelsift_dot_v1_dot_operations__pb2.SetMaintenanceResponse.SerializeToString,
+            ),
+            'CleanUp': grpc.unary_unary_rpc_method_handler(
+                    servicer.CleanUp,
+                    request_deserializer=reelsift_dot_v1_dot_operations__pb2.CleanUpRequest.FromString,
+                    response_serializer=reelsift_dot_v1_dot_operations__pb2.CleanUpResponse.SerializeToString,
             ),
             'Drain': grpc.unary_unary_rpc_method_handler(
                     servicer.Drain,
@@ -579,6 +596,33 @@ class OperationsService:
             '/reelsift.v1.OperationsService/SetMaintenance',
             reelsift_dot_v1_dot_operations__pb2.SetMaintenanceRequest.SerializeToString,
             reelsift_dot_v1_dot_operations__pb2.SetMaintenanceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CleanUp(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/reelsift.v1.OperationsService/CleanUp',
+            reelsift_dot_v1_dot_operations__pb2.CleanUpRequest.SerializeToString,
+            reelsift_dot_v1_dot_operations__pb2.CleanUpResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -46,6 +46,8 @@ class OperationsServiceStub:
     """Begins or ends maintenance: while it is on, new analyses are refused with DRAINING and health checks say NOT_SERVING; what runs goes on,
     and what is queued waits.
     """
+    CleanUp: _aio.UnaryUnaryMultiCallable[_operations_pb2.CleanUpRequest, _operations_pb2.CleanUpResponse]
+    """Lets go now what retention keeps no longer, as this server does by itself every so often."""
     Drain: _aio.UnaryUnaryMultiCallable[_operations_pb2.DrainRequest, _operations_pb2.DrainResponse]
     """Has this server end: NOT_SERVING at once, what runs may finish for a while, the rest goes back to the queue. The answer comes before."""
     ReloadSettings: _aio.UnaryUnaryMultiCallable[_operations_pb2.ReloadSettingsRequest, _operations_pb2.ReloadSettingsResponse]
@@ -150,6 +152,14 @@ class OperationsServiceServicer(metaclass=_abc_1.ABCMeta):
         """Begins or ends maintenance: while it is on, new analyses are refused with DRAINING and health checks say NOT_SERVING; what runs goes on,
         and what is queued waits.
         """
+
+    @_abc_1.abstractmethod
+    def CleanUp(
+        self,
+        request: _operations_pb2.CleanUpRequest,
+        context: _aio.ServicerContext[_operations_pb2.CleanUpRequest, _abc.Awaitable[_operations_pb2.CleanUpResponse]],
+    ) -> _abc.Awaitable[_operations_pb2.CleanUpResponse]:
+        """Lets go now what retention keeps no longer, as this server does by itself every so often."""
 
     @_abc_1.abstractmethod
     def Drain(

@@ -125,7 +125,9 @@ async def test_cancelling_stops_the_work_at_once(server: Server, client: Reelsif
 
 async def test_a_deadline_stops_the_work_at_once(server: Server, client: ReelsiftClient, composite: Film) -> None:
     seconds, began = 3.0, time.monotonic()
-    responses = client.analyze_file(composite.path, AnalysisOptions(timeout=seconds, ignore_known=True))
+    responses = client.analyze_file(
+        composite.path, AnalysisOptions(timeout=seconds, ignore_known=True), bytes_per_second=composite.nbytes // 10
+    )
     analysis_id = await begun(responses, server)
     with pytest.raises(ClientError) as caught:
         await collect(responses)

@@ -43,12 +43,14 @@ SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.Health
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """``program`` runs instead of one that drains at SIGUSR1 too; it is sent SIGTERM alone."""
+    """``program`` runs instead of one that drains at SIGUSR1 too; it is sent SIGTERM alone. ``drain_seconds``: for which what runs may go
+    on."""
 
     seed: int = 1
     drains: int = 50
     clips: int = 4
     program: tuple[str, ...] = ()
+    drain_seconds: float = DRAIN_SECONDS
 
 
 @dataclass
@@ -87,7 +89,7 @@ async def play(plan: Plan, triton: str = "") -> Outcome:
             [folder / "clips"],
             program=plan.program or program(),
             settings={"REELSIFT_MAX_WAITING": "1000"},
-            drain_seconds=DRAIN_SECONDS,
+            drain_seconds=plan.drain_seconds,
         )
         stack.callback(served.end)
         await served.start()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import sqlite3
 import sys
@@ -42,6 +43,7 @@ from orchestrator.pipeline.operation_ports import Observable
 from orchestrator.pipeline.service import AnalysisService
 from orchestrator.reloading import Reloads
 from orchestrator.settings import Settings
+from tests.conftest import Film
 from tests.media.synth import plain
 from tests.support.hook import Hook, listening
 from tests.support.nvml import FakeNvml
@@ -231,9 +233,9 @@ def link(source: Path, target: Path) -> None:
             os.link(file, target / file.relative_to(source))
 
 
-async def analyse(service: Service) -> str:
-    """Analyse a film to its end; its state."""
-    film = SourceRef(SourceKind.PATH, str(service.folder / "film.mp4"))
+async def analyse(service: Service, name: str = "film.mp4") -> str:
+    """Analyse a film in the service's folder to its end; its state."""
+    film = SourceRef(SourceKind.PATH, str(service.folder / name))
     record, _ = await service.analyses.create(spec(film, analyzers=("labels",), reuse=False))
     async for _ in service.analyses.events(record.id):
         pass
@@ -249,15 +251,15 @@ def family(process: psutil.Process) -> list[psutil.Process]:
 
 
 @asynccontextmanager
-async def again_and_again(victims: Callable[[], list[psutil.Process]]) -> AsyncIterator[None]:
-    """Kill them as soon as they are there."""
+async def again_and_again(victims: Callable[[], list[psutil.Process]], every: float = 0.1) -> AsyncIterator[None]:
+    """Kill them as soon as they are there, or every so many seconds."""
 
     async def kill() -> None:
         while True:
             for victim in await asyncio.to_thread(victims):
                 with suppress(psutil.Error):
                     victim.kill()
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(every)
 
     task = asyncio.create_task(kill())
     try:
@@ -345,14 +347,16 @@ async def test_a_disk_is_full_by_95_percent(service: Service) -> None:
         filler.unlink()
 
 
-async def test_decoders_crash_again_and_again(service: Service) -> None:
+async def test_decoders_crash_again_and_again(service: Service, composite: Film) -> None:
+    shutil.copy(composite.path, service.folder / "long.mp4")  # so that whoever is killed is at work
+
     async def work() -> None:
         while True:
             with suppress(ReelsiftError):
-                await analyse(service)
+                await analyse(service, "long.mp4")
 
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(again_and_again(service.workers))
+        await stack.enter_async_context(again_and_again(service.workers, 0.4))  # 10 in 4 s: between 6 and 20
         task = asyncio.create_task(work())
         stack.callback(task.cancel)
         async with service.expecting("decoders", Status.WARNING):

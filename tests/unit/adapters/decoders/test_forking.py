@@ -199,7 +199,7 @@ async def test_nothing_is_forked_behind_the_end(forks: ForkServer) -> None:
 @pytest.mark.parametrize("times", [1, 5])
 async def test_a_session_goes_on_when_the_fork_server_dies(times: int, tmp_path: Path) -> None:
     """However often: no media is to blame for that."""
-    clip = Clip("a.mp4", frames=200, options=x264("keyint=20:min-keyint=20")).write(tmp_path)
+    clip = Clip("a.mp4", frames=1000, options=x264("keyint=20:min-keyint=20")).write(tmp_path)
     tap = Tap(View(48, 36), EVERY_FRAME, 5)
     killed: list[int] = []
     killing: list[asyncio.Task[None]] = []

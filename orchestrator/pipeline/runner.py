@@ -268,9 +268,9 @@ class Runner:
         """Wait for an attempt, keep its lease and its deadline, and settle how it ended."""
         record, task = running.record, running.task
         assert task is not None
-        helpers = [asyncio.create_task(self._keep_time(running))]
+        helpers = [asyncio.create_task(running.keep_time())]
         if self._store.shared:
-            helpers.append(asyncio.create_task(self._beat(running)))
+            helpers.append(asyncio.create_task(running.beat(self._store, BEAT_SECONDS, DEAD_SECONDS)))
         try:
             if not await running.ended(ABANDON_SECONDS):
                 log.error("session.abandoned", analysis_id=record.id, stage=running.attempt.stage)
@@ -378,28 +378,3 @@ class Runner:
         self._pauses.pop(analysis_id, None)
         self._outgrow.pop(analysis_id, None)
         self._profiles.pop(analysis_id, None)
-
-    async def _keep_time(self, running: Running) -> None:
-        deadline = running.record.spec.deadline
-        if deadline is not None:
-            await asyncio.sleep(max(0.0, (deadline - datetime.now(UTC)).total_seconds()))
-            running.stop(Stop.DEADLINE)
-
-    async def _beat(self, running: Running) -> None:
-        """Say that we live, and hear whether the client has cancelled elsewhere."""
-        heard = time.monotonic()
-        while True:
-            await asyncio.sleep(BEAT_SECONDS)
-            try:
-                record = await self._store.beat(running.lease)
-            except LeaseLost:
-                running.stop(Stop.LOST)
-                return
-            except StoreUnavailable:
-                if time.monotonic() - heard > DEAD_SECONDS:
-                    running.stop(Stop.LOST)  # somebody else may be at it by now
-                    return
-                continue
-            heard = time.monotonic()
-            if record.cancel_requested:
-                running.stop(Stop.CANCEL)

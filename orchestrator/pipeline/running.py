@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import Enum, auto
 
 from orchestrator.core.jobs import AnalysisRecord, Lease
+from orchestrator.errors import LeaseLost, StoreUnavailable
 from orchestrator.pipeline.attempt import Attempt
 from orchestrator.pipeline.telemetry import Worked
+from orchestrator.ports import AnalysisStore
 
 
 class Stop(Enum):
@@ -59,6 +62,33 @@ class Running:
     def worked(self) -> Worked:
         """What it has done so far."""
         return Worked(time.monotonic() - self.since, self.attempt.stages.spent, self.attempt.finished)
+
+    async def keep_time(self) -> None:
+        """Stop the attempt at its deadline."""
+        deadline = self.record.spec.deadline
+        if deadline is not None:
+            await asyncio.sleep(max(0.0, (deadline - datetime.now(UTC)).total_seconds()))
+            self.stop(Stop.DEADLINE)
+
+    async def beat(self, store: AnalysisStore, every: float, dead: float) -> None:
+        """Say that we live, ``every`` so many seconds, and hear whether the client has cancelled elsewhere. Who was not heard for ``dead``
+        seconds stops."""
+        heard = time.monotonic()
+        while True:
+            await asyncio.sleep(every)
+            try:
+                record = await store.beat(self.lease)
+            except LeaseLost:
+                self.stop(Stop.LOST)
+                return
+            except StoreUnavailable:
+                if time.monotonic() - heard > dead:
+                    self.stop(Stop.LOST)  # somebody else may be at it by now
+                    return
+                continue
+            heard = time.monotonic()
+            if record.cancel_requested:
+                self.stop(Stop.CANCEL)
 
     async def ended(self, patience: float) -> bool:
         """Wait for the attempt to end; False when it was stopped, and has not ended ``patience`` seconds later."""

@@ -7,7 +7,6 @@ import re
 import shutil
 import socket
 import subprocess
-import threading
 import time
 import urllib.error
 import urllib.parse
@@ -16,13 +15,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from tests.support.debian import Tool, tool
+from tests.support.hook import receiving
 from tests.support.series import OPS, RULES
 
 START_SECONDS = 20.0
@@ -106,7 +105,7 @@ def is_ready(address: str) -> bool:
 class Webhook:
     """Somebody who is told: what came, by the path it came to. ``refuses``: whether they will not have it."""
 
-    address: str
+    address: str = ""
     notices: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     tokens: set[str] = field(default_factory=set)
     refuses: bool = False
@@ -125,29 +124,18 @@ class Webhook:
 @contextmanager
 def webhook() -> Iterator[Webhook]:
     """A receiver of notices."""
+    made = Webhook()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            made.tokens.add(self.headers["Authorization"])
-            notice = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            if not made.refuses:
-                made.notices.append((self.path, notice))
-            self.send_response(400 if made.refuses else 200)
-            self.end_headers()
+    def take(path: str, headers: Mapping[str, str], notice: Any) -> int:
+        made.tokens.add(headers["Authorization"])
+        if made.refuses:
+            return 400
+        made.notices.append((path, notice))
+        return 200
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    made = Webhook(f"127.0.0.1:{server.server_port}")
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    try:
+    with receiving(take) as port:
+        made.address = f"127.0.0.1:{port}"
         yield made
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 @contextmanager

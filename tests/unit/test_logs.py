@@ -17,6 +17,7 @@ from pydantic import SecretStr
 
 from orchestrator import logs, tracing
 from orchestrator.logs import component
+from tests.support.own_logging import own_logging
 from tests.support.tracing import THEIRS, Notes
 
 Lines = Callable[[], list[dict[str, Any]]]
@@ -24,11 +25,8 @@ Lines = Callable[[], list[dict[str, Any]]]
 
 @pytest.fixture(autouse=True)
 def _own_logging() -> Iterator[None]:
-    handlers, level = logging.root.handlers[:], logging.root.level
-    yield
-    logging.root.handlers[:] = handlers
-    logging.root.setLevel(level)
-    structlog.reset_defaults()
+    with own_logging():
+        yield
 
 
 @pytest.fixture

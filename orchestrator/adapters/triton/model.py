@@ -13,6 +13,7 @@ from orchestrator.adapters.triton.tally import Tally
 from orchestrator.adapters.triton.transport import Call
 from orchestrator.core.results import ModelVersion
 from orchestrator.errors import ReelsiftError
+from orchestrator.pipeline.operation_ports import Standing
 
 
 class Phase(Enum):
@@ -54,6 +55,13 @@ class Model:
         """``LOADING`` or ``HEALING``: whoever wants an answer waits."""
         self.phase = phase
         self.settled.clear()
+
+    @property
+    def standing(self) -> Standing:
+        """How it is, for operators."""
+        ready, loading = self.phase is Phase.READY, self.phase is Phase.LOADING and self.epoch == 0
+        why = self.fault or {Phase.FAILED: "it cannot be loaded"}.get(self.phase, f"it is {self.phase.value}")
+        return Standing(ready, loading, self.deaths, "" if ready else str(why))
 
     async def locked(self, seconds: float) -> bool:
         """Whether the lock was had within ``seconds``."""

@@ -17,7 +17,6 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from contextvars import Context
 from dataclasses import dataclass
-from enum import Enum, auto
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +24,11 @@ import grpc
 import structlog
 
 from orchestrator.adapters.triton import metrics
-from orchestrator.adapters.triton.connection import Connection, is_lost, words
+from orchestrator.adapters.triton.connection import Connection, words
 from orchestrator.adapters.triton.hosts import Host
 from orchestrator.adapters.triton.identity import identify
 from orchestrator.adapters.triton.model import Model, Phase
+from orchestrator.adapters.triton.probing import Trial, probe
 from orchestrator.adapters.triton.repository import split
 from orchestrator.adapters.triton.transport import Call, Transport
 from orchestrator.errors import FilesRefused, InferenceUnavailable, ReelsiftError
@@ -60,14 +60,6 @@ class Event:
 
     kind: str
     model: str = ""
-
-
-class Trial(Enum):
-    """How a probe ended."""
-
-    ANSWERED = auto()
-    REFUSED = auto()
-    LOST = auto()
 
 
 class Supervisor:
@@ -235,7 +227,7 @@ class Supervisor:
 
     def standings(self) -> dict[str, Standing]:
         """How every wanted model is."""
-        return {name: _standing(model) for name, model in self._models.items() if model.phase is not Phase.UNLOADED}
+        return {name: model.standing for name, model in self._models.items() if model.phase is not Phase.UNLOADED}
 
     async def metrics(self) -> dict[str, metrics.ModelMetrics]:
         """Triton's own counters by model, since the start of the server that runs now."""
@@ -429,17 +421,10 @@ class Supervisor:
                     self.failed(model, epoch, broken=True, hung=took >= self._patience.probe_s)
 
     async def _trial(self, model: Model, connection: Connection) -> Trial:
-        """How a real inference of zeros ends; taken as answered where its shapes are not known yet."""
-        call = model.probe()
-        if call is None:
-            return Trial.ANSWERED
-        try:
-            await asyncio.wait_for(self._transport.attempt(connection, call, lambda: None), self._patience.probe_s)
-        except (grpc.RpcError, TimeoutError) as error:
-            log.warning("triton.probe_failed", model=model.name, error=words(error))
-            return Trial.REFUSED if isinstance(error, grpc.RpcError) and not is_lost(error) else Trial.LOST
-        self._fruitless = 0
-        return Trial.ANSWERED
+        trial = await probe(model, connection, self._transport, self._patience.probe_s)
+        if trial is Trial.ANSWERED:
+            self._fruitless = 0
+        return trial
 
     # --- small things ------------------------------------------------------------------------------------------------
 
@@ -465,10 +450,3 @@ class Supervisor:
         log.info(kind, **({"model": model} if model else {}))
         for listener in self._listeners:
             listener(Event(kind, model))
-
-
-def _standing(model: Model) -> Standing:
-    loading = model.phase is Phase.LOADING and model.epoch == 0
-    why = str(model.fault or {Phase.FAILED: "it cannot be loaded"}.get(model.phase, f"it is {model.phase.value}"))
-    ready = model.phase is Phase.READY
-    return Standing(ready, loading, model.deaths, "" if ready else why)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 
 import pytest
-import structlog
 
 from orchestrator.api import messages as pb
+from tests.support.own_logging import own_logging
 
 Responses = list[pb.AnalyzeResponse]
 
@@ -92,11 +91,8 @@ def responses(text: str = "STOP", label: str = "person", *, partial: bool = Fals
 @pytest.fixture(autouse=True)
 def _own_logging() -> Iterator[None]:
     """Commands configure logging for their whole process; the tests that follow shall not notice."""
-    handlers, level = logging.root.handlers[:], logging.root.level
-    yield
-    logging.root.handlers[:] = handlers
-    logging.root.setLevel(level)
-    structlog.reset_defaults()
+    with own_logging():
+        yield
 
 
 @pytest.fixture

@@ -16,7 +16,10 @@ from orchestrator.api.gen.reelsift.v1 import analysis_pb2 as pb
 from orchestrator.api.gen.reelsift.v1.analysis_pb2_grpc import AnalysisServiceStub
 
 AWAY = grpc.StatusCode.UNAVAILABLE  # of a call that a kill cut off
-CUT = "Internal error from Core"  # what grpc.aio says when it was just writing
+CUT = (  # what else gRPC itself says of such a call; the statuses of our own have words
+    "Internal error from Core",  # it was just writing
+    "CANCELLED",  # it came as the server's grace was over
+)
 FULL = grpc.StatusCode.RESOURCE_EXHAUSTED  # of a request that may come again
 PAUSE_SECONDS = 0.1
 PIECES = 12  # of an upload
@@ -43,7 +46,7 @@ def may_repeat(error: grpc.aio.AioRpcError) -> bool:
 
 def is_away(error: grpc.aio.AioRpcError) -> bool:
     """Whether the server went away."""
-    return error.code() is AWAY or error.details() == CUT
+    return error.code() is AWAY or error.details() in CUT
 
 
 def plain(response: pb.AnalyzeResponse) -> str:
